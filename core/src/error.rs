@@ -217,6 +217,12 @@ impl Error {
             .caused_by(e)
     }
 
+    /// Says which file it was.
+    pub(crate) fn about_path(mut self, path: &std::path::Path) -> Self {
+        self.0.message = format!("{}: {}", path.display(), self.0.message);
+        self.with("path", path.display().to_string())
+    }
+
     /// A defect: something that this library's own rules exclude.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message).hint("this is a bug in port-daddy; please report it")

@@ -1,0 +1,576 @@
+//! Agents: who takes part, whether they live, and what happens when one is found dead.
+//!
+//! Any call that writes registers its agent and counts as a sign of life. Whoever looks at an agent and finds its
+//! proofs lost *buries* it, in one transaction: it is marked dead with the proof, its locks go to the next in line, its
+//! unfinished sessions are left for salvage. A buried agent that calls again is alive again, unless its work was
+//! salvaged; then it is told by whom.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::activity;
+use crate::caller::{self, Face, Source, Strength};
+use crate::coordinator::{Coordinator, Inner};
+use crate::db::{Durability, Now, Tx};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{Identity, check_agent_id, check_text};
+use crate::life::{self, Proof, ProofKind, Signs, Verdict};
+use crate::sessions::{NewSession, Session, StartedSession};
+use crate::sys;
+use crate::wake::Topic;
+
+/// A sign of life is written at most this often.
+const TOUCH_EVERY_MS: i64 = 5_000;
+
+/// How an agent is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Alive and heard of lately.
+    Active,
+    /// Alive as far as can be told, but silent for long.
+    Stale,
+    /// Its proofs of life are lost, or it was silent for too long.
+    Dead,
+    /// It said goodbye.
+    Left,
+}
+
+/// An agent, as others see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agent {
+    /// Its id.
+    pub id: String,
+    /// Its name for people, if it gave one.
+    pub name: Option<String>,
+    /// `project[:stack[:context]]`, if it gave one.
+    pub identity: Option<String>,
+    /// What it is for, if it said so.
+    pub purpose: Option<String>,
+    /// `ai`, `human`, `ci`, `cli`, or what it said.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The coding harness it runs in, if one was seen.
+    pub harness: Option<String>,
+    /// The scope that it last called from.
+    pub scope: String,
+    /// How it is doing.
+    pub state: AgentState,
+    /// When it registered, in milliseconds since 1970.
+    pub registered_ms: i64,
+    /// Its last sign of life, in milliseconds since 1970.
+    pub seen_ms: i64,
+    /// How long it has been silent, in milliseconds that the machine was awake.
+    pub silent_ms: i64,
+    /// When it was found dead, in milliseconds since 1970.
+    pub died_ms: Option<i64>,
+    /// By what proof it was found dead.
+    pub death: Option<String>,
+    /// What proves its life.
+    pub proofs: Vec<Proof>,
+    /// Its active sessions.
+    pub active_sessions: u64,
+    /// True for a dead agent that left unfinished work.
+    pub unfinished: bool,
+}
+
+impl Agent {
+    /// Its name, else its id.
+    pub fn display_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
+    }
+}
+
+/// What an agent says of itself. Fields left out keep what was said before.
+#[derive(Clone, Debug, Default)]
+pub struct Registration {
+    /// A name for people, up to 128 bytes.
+    pub name: Option<String>,
+    /// `project[:stack[:context]]`.
+    pub identity: Option<String>,
+    /// What it is for, up to 4 KiB.
+    pub purpose: Option<String>,
+    /// `ai`, `human`, `ci`, `cli`, or another word.
+    pub kind: Option<String>,
+}
+
+/// Which agents to list.
+#[derive(Clone, Debug, Default)]
+pub struct AgentFilter {
+    /// Every scope's agents, not only those seen in the caller's.
+    pub all: bool,
+    /// Only identities of this project.
+    pub project: Option<String>,
+    /// Also those that said goodbye.
+    pub left: bool,
+}
+
+/// The agents of a scope, and how many others were left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentList {
+    /// Alive ones first, then by their last sign of life.
+    pub agents: Vec<Agent>,
+    /// How many of other scopes were left out.
+    pub elsewhere: u64,
+}
+
+/// Who a call is taken to come from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Whoami {
+    /// The agent's id; none where nothing around the call names one.
+    pub agent: Option<String>,
+    /// How the agent was found.
+    pub source: Source,
+    /// The agent as registered; none before its first writing call.
+    pub registered: Option<Agent>,
+    /// The session that notes would go to.
+    pub session: Option<Session>,
+    /// The scope's name.
+    pub scope: String,
+    /// The scope's key.
+    pub scope_key: String,
+    /// The database file.
+    pub db: String,
+}
+
+/// Who acts in a transaction, and where.
+pub(crate) struct Actor {
+    pub(crate) agent: Option<String>,
+    /// Row of `scopes`.
+    pub(crate) scope: i64,
+}
+
+impl Actor {
+    /// The agent's id, or why there is none.
+    pub(crate) fn agent(&self) -> Result<&str> {
+        self.agent.as_deref().ok_or_else(caller::no_agent_error)
+    }
+}
+
+impl Coordinator {
+    /// Registers the calling agent, or changes what it said of itself.
+    ///
+    /// # Errors
+    /// `NO_AGENT`, `INVALID`, `STORE_*`.
+    pub fn register_agent(&self, registration: &Registration) -> Result<Agent> {
+        let Registration { name, identity, purpose, kind } = registration;
+        if let Some(name) = name {
+            check_text("agent name", name, 128)?;
+        }
+        if let Some(purpose) = purpose {
+            check_text("purpose", purpose, 4096)?;
+        }
+        if let Some(kind) = kind {
+            check_text("agent type", kind, 64)?;
+        }
+        let identity = identity.as_deref().map(Identity::parse).transpose()?.map(|i| i.as_str().to_owned());
+        self.act(Durability::Process, |tx, actor| {
+            let id = actor.agent()?;
+            tx.prepare_cached(
+                "UPDATE agents SET name = coalesce(?2, name), identity = coalesce(?3, identity),
+                        purpose = coalesce(?4, purpose), type = coalesce(?5, type), state = 'alive' WHERE id = ?1",
+            )?
+            .execute((id, name, &identity, purpose, kind))?;
+            activity::record(tx, actor, "agent.register", id, json!({"identity": identity, "purpose": purpose}))?;
+            load_by_id(tx, id, tx.now, tx.liveness())
+        })
+    }
+
+    /// Says that the calling agent lives, and promises to go on saying so: from then on, without another proof of life,
+    /// five minutes of silence count as its death.
+    ///
+    /// # Errors
+    /// `NO_AGENT`, `STORE_*`.
+    pub fn heartbeat(&self) -> Result<Agent> {
+        self.act(Durability::Process, |tx, actor| {
+            let id = actor.agent()?;
+            tx.prepare_cached(
+                "UPDATE agents SET promised = 1, seen_ms = ?2, seen_awake_ms = ?3, boot = ?4 WHERE id = ?1",
+            )?
+            .execute((id, tx.now.wall_ms, tx.now.awake_ms, tx.now.boot))?;
+            load_by_id(tx, id, tx.now, tx.liveness())
+        })
+    }
+
+    /// Says goodbye: releases the agent's locks, ends its active sessions as abandoned and releases their claims.
+    ///
+    /// # Errors
+    /// `NO_AGENT`, `NOT_FOUND` for an agent that never registered, `STORE_*`.
+    pub fn unregister_agent(&self) -> Result<Agent> {
+        let id = self.inner.caller.agent.clone().ok_or_else(caller::no_agent_error)?;
+        self.inner.db.write(Durability::Power, |tx| {
+            let scope = self.inner.scope_row(tx)?;
+            let known: Option<String> =
+                tx.prepare_cached("SELECT state FROM agents WHERE id = ?1")?.query_row([&id], |r| r.get(0)).optional()?;
+            if known.is_none() {
+                return Err(unknown_agent(&id));
+            }
+            crate::locks::release_all_of_agent(tx, &id)?;
+            crate::sessions::abandon_all_of(tx, &id)?;
+            tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1")?.execute([&id])?;
+            tx.prepare_cached("UPDATE agents SET state = 'left', seen_ms = ?2 WHERE id = ?1")?
+                .execute((&id, tx.now.wall_ms))?;
+            activity::record_as(tx, Some(&id), scope, "agent.unregister", &id, serde_json::Value::Null)?;
+            load_by_id(tx, &id, tx.now, tx.liveness())
+        })
+    }
+
+    /// Lists agents. Whoever is found dead by looking is buried.
+    ///
+    /// # Errors
+    /// `INVALID` for a project that is none, `STORE_*`.
+    pub fn agents(&self, filter: &AgentFilter) -> Result<AgentList> {
+        if let Some(project) = &filter.project {
+            Identity::parse(project)?;
+        }
+        self.bury_the_dead()?;
+        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
+        self.inner.db.read(|conn| {
+            let here = &self.inner.scope.key;
+            let mut list = AgentList { agents: Vec::new(), elsewhere: 0 };
+            let ids: Vec<(String, bool)> = conn
+                .prepare_cached(
+                    "SELECT a.id, s.key = ?1 OR EXISTS (SELECT 1 FROM sessions x JOIN scopes y ON y.id = x.scope
+                                                        WHERE x.agent = a.id AND x.status = 'active' AND y.key = ?1)
+                     FROM agents a JOIN scopes s ON s.id = a.scope WHERE a.state <> 'left' OR ?2
+                     ORDER BY a.state = 'dead', a.seen_ms DESC, a.id",
+                )?
+                .query_map((here, filter.left), |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            for (id, is_here) in ids {
+                let agent = load_by_id(conn, &id, now, &*inputs.liveness)?;
+                let wanted = filter.project.as_ref().is_none_or(|project| {
+                    agent.identity.as_ref().is_some_and(|i| crate::identity::in_project(i, project))
+                });
+                match (wanted, is_here || filter.all) {
+                    (true, true) => list.agents.push(agent),
+                    (true, false) => list.elsewhere += 1,
+                    (false, _) => {}
+                }
+            }
+            Ok(list)
+        })
+    }
+
+    /// One agent, in whatever scope.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `INVALID`, `STORE_*`.
+    pub fn agent(&self, id: &str) -> Result<Agent> {
+        check_agent_id(id)?;
+        self.inner.db.write(Durability::Process, |tx| check(tx, id))?;
+        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
+        self.inner.db.read(|conn| load_by_id(conn, id, now, &*inputs.liveness))
+    }
+
+    /// Registers the caller and starts a session, in one call.
+    ///
+    /// # Errors
+    /// As [`register_agent`](Self::register_agent) and [`start_session`](Self::start_session).
+    pub fn begin(&self, registration: &Registration, session: &NewSession) -> Result<StartedSession> {
+        if registration.identity.is_some() || registration.name.is_some() || registration.kind.is_some() {
+            self.register_agent(registration)?;
+        }
+        self.start_session(session)
+    }
+
+    /// Ends the caller's session as completed, with a last note if one is given.
+    ///
+    /// # Errors
+    /// As [`end_session`](Self::end_session).
+    pub fn done(&self, note: Option<&str>) -> Result<Session> {
+        self.end_session(&crate::sessions::EndSession { note: note.map(str::to_owned), ..Default::default() })
+    }
+
+    /// Who the caller is taken to be, and where it stands. Writes nothing.
+    ///
+    /// # Errors
+    /// `STORE_*`.
+    pub fn whoami(&self) -> Result<Whoami> {
+        let inner = &self.inner;
+        let (now, inputs) = (inner.now()?, inner.db.inputs());
+        inner.db.read(|conn| {
+            let registered = match &inner.caller.agent {
+                Some(id) if exists(conn, id)? => Some(load_by_id(conn, id, now, &*inputs.liveness)?),
+                _ => None,
+            };
+            Ok(Whoami {
+                agent: inner.caller.agent.clone(),
+                source: inner.caller.source,
+                registered,
+                session: crate::sessions::current(inner, conn)?,
+                scope: inner.scope.name.clone(),
+                scope_key: inner.scope.key.clone(),
+                db: inner.db.path().display().to_string(),
+            })
+        })
+    }
+
+    /// Runs one write as the calling agent, if there is one: registers it, counts the call as a sign of life.
+    pub(crate) fn act<T>(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&Tx<'_>, &Actor) -> Result<T>,
+    ) -> Result<T> {
+        let mut notice = None;
+        let result = self.inner.db.write(durability, |tx| {
+            let actor = self.inner.actor(tx, &mut notice)?;
+            f(tx, &actor)
+        });
+        if result.is_ok() {
+            if self.inner.caller.agent.is_some() {
+                self.inner.recorded.store(true, Ordering::Release);
+            }
+            if let Some(text) = notice {
+                self.inner.notice(text);
+            }
+        }
+        result
+    }
+
+    /// Looks at every agent that is thought to live, and buries the dead.
+    pub(crate) fn bury_the_dead(&self) -> Result<()> {
+        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
+        let dead: Vec<String> = self.inner.db.read(|conn| {
+            let ids: Vec<String> = conn
+                .prepare_cached("SELECT id FROM agents WHERE state = 'alive'")?
+                .query_map([], |r| r.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut dead = Vec::new();
+            for id in ids {
+                if let Some(Verdict::Dead { .. }) = verdict(conn, &id, now, &*inputs.liveness)? {
+                    dead.push(id);
+                }
+            }
+            Ok(dead)
+        })?;
+        if dead.is_empty() {
+            return Ok(());
+        }
+        self.inner.db.write(Durability::Process, |tx| dead.iter().try_for_each(|id| check(tx, id).map(|_| ())))
+    }
+}
+
+impl Inner {
+    /// The moment, for a read. The boot is 0 before the first write to the file.
+    pub(crate) fn now(&self) -> Result<Now> {
+        let clock = &self.db.inputs().clock;
+        let boot = self.db.read(|conn| {
+            let boot = conn
+                .prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?
+                .query_row([sys::boot_id()], |r| r.get(0))
+                .optional()?;
+            Ok(boot.unwrap_or(0))
+        })?;
+        Ok(Now { wall_ms: clock.wall_ms(), awake_ms: clock.awake_ms(), boot })
+    }
+
+    /// The row of the caller's scope, made where it is new.
+    pub(crate) fn scope_row(&self, tx: &Tx<'_>) -> Result<i64> {
+        if let Some(id) = self.known_scope_row(tx)? {
+            return Ok(id);
+        }
+        Ok(tx
+            .prepare_cached("INSERT INTO scopes (key, name) VALUES (?1, ?2) RETURNING id")?
+            .query_row((&self.scope.key, &self.scope.name), |r| r.get(0))?)
+    }
+
+    /// The row of the caller's scope, if anything was ever written there.
+    pub(crate) fn known_scope_row(&self, conn: &Connection) -> Result<Option<i64>> {
+        Ok(conn
+            .prepare_cached("SELECT id FROM scopes WHERE key = ?1")?
+            .query_row([&self.scope.key], |r| r.get(0))
+            .optional()?)
+    }
+
+    fn actor(&self, tx: &Tx<'_>, notice: &mut Option<String>) -> Result<Actor> {
+        let scope = self.scope_row(tx)?;
+        if let Some(id) = &self.caller.agent {
+            self.touch(tx, id, scope, notice)?;
+        }
+        Ok(Actor { agent: self.caller.agent.clone(), scope })
+    }
+
+    /// Registers the caller where it is new, and counts the call as a sign of life.
+    fn touch(&self, tx: &Tx<'_>, id: &str, scope: i64, notice: &mut Option<String>) -> Result<()> {
+        let Now { wall_ms, awake_ms, boot } = tx.now;
+        let known: Option<(String, i64, i64, i64)> = tx
+            .prepare_cached("SELECT state, seen_awake_ms, boot, scope FROM agents WHERE id = ?1")?
+            .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+            .optional()?;
+        match known {
+            None => {
+                let kind = match (&self.caller.kind, self.face) {
+                    (Some(kind), _) => kind.as_str(),
+                    (None, Face::Shell) => "cli",
+                    (None, Face::Library) => "sdk",
+                };
+                tx.prepare_cached(
+                    "INSERT INTO agents (id, type, harness, scope, state, registered_ms, seen_ms, seen_awake_ms, boot)
+                     VALUES (?1, ?2, ?3, ?4, 'alive', ?5, ?5, ?6, ?7)",
+                )?
+                .execute((id, kind, &self.caller.harness, scope, wall_ms, awake_ms, boot))?;
+            }
+            Some((state, seen, seen_boot, seen_scope)) => {
+                let silent = seen_boot != boot || awake_ms - seen >= TOUCH_EVERY_MS;
+                if silent || state != "alive" || seen_scope != scope {
+                    tx.prepare_cached(
+                        "UPDATE agents SET state = 'alive', seen_ms = ?2, seen_awake_ms = ?3, boot = ?4, scope = ?5,
+                                died_ms = NULL, death = NULL WHERE id = ?1",
+                    )?
+                    .execute((id, wall_ms, awake_ms, boot, scope))?;
+                }
+                if state == "dead" {
+                    *notice = crate::salvage::agent_returned(tx, id, scope)?;
+                }
+            }
+        }
+        // A program's proofs stay what they were at its first call; each shell command has its own.
+        if !self.is_recorded() || self.face == Face::Shell {
+            self.record_proofs(tx, id)?;
+        }
+        Ok(())
+    }
+
+    fn record_proofs(&self, tx: &Tx<'_>, id: &str) -> Result<()> {
+        life::forget_lost(tx, id)?;
+        if let Some(own) = self.own_proof() {
+            life::record(tx, id, &own)?;
+        }
+        for proof in &self.caller.proofs {
+            let kind = match proof.strength {
+                Strength::Strong => ProofKind::Process,
+                Strength::Weak => ProofKind::Shell,
+            };
+            let proof = Proof {
+                kind,
+                live: String::new(),
+                pid: proof.id.pid,
+                start: proof.id.start,
+                namespace: proof.id.namespace,
+                this_boot: true,
+                what: proof.name.clone(),
+            };
+            life::record(tx, id, &proof)?;
+        }
+        Ok(())
+    }
+}
+
+fn unknown_agent(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no agent is called {id:?}")).with("agent", id).hint("pd agents --all lists them")
+}
+
+fn exists(conn: &Connection, id: &str) -> Result<bool> {
+    Ok(conn.prepare_cached("SELECT 1 FROM agents WHERE id = ?1")?.exists([id])?)
+}
+
+/// What the rules say of an agent that is thought to live; none for one that is known to be dead, gone or unknown.
+pub(crate) fn verdict(
+    conn: &Connection,
+    id: &str,
+    now: Now,
+    liveness: &dyn life::Liveness,
+) -> Result<Option<Verdict>> {
+    let row: Option<(i64, i64, bool)> = conn
+        .prepare_cached("SELECT seen_awake_ms, boot, promised FROM agents WHERE id = ?1 AND state = 'alive'")?
+        .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+        .optional()?;
+    let Some((seen, boot, promised)) = row else { return Ok(None) };
+    let proofs = life::proofs(conn, id, now.boot)?;
+    Ok(Some(life::judge(&proofs, Signs { silent_ms: life::silence(now, seen, boot), promised }, liveness)))
+}
+
+/// Whether an agent lives, burying it if it is found dead. An agent that left, or is unknown, doesn't.
+pub(crate) fn check(tx: &Tx<'_>, id: &str) -> Result<bool> {
+    match verdict(tx, id, tx.now, tx.liveness())? {
+        None => Ok(false),
+        Some(Verdict::Alive { .. }) => Ok(true),
+        Some(Verdict::Dead { proof, proven }) => {
+            bury(tx, id, &proof, proven)?;
+            Ok(false)
+        }
+    }
+}
+
+/// Marks an agent dead, frees its locks and leaves its work for salvage.
+fn bury(tx: &Tx<'_>, id: &str, proof: &str, proven: bool) -> Result<()> {
+    let scope: i64 = tx
+        .prepare_cached(
+            "UPDATE agents SET state = 'dead', died_ms = ?2, death = ?3 WHERE id = ?1 AND state = 'alive' RETURNING scope",
+        )?
+        .query_row((id, tx.now.wall_ms, proof), |r| r.get(0))?;
+    activity::record_as(tx, Some(id), scope, "agent.dead", id, json!({"proof": proof}))?;
+    crate::locks::free_after_death(tx, id, proven)?;
+    crate::salvage::leave_work(tx, id, proof)?;
+    tx.wake(Topic::of(&["agent", id]));
+    Ok(())
+}
+
+/// An agent's row as others see it.
+pub(crate) fn load_by_id(conn: &Connection, id: &str, now: Now, liveness: &dyn life::Liveness) -> Result<Agent> {
+    let mut statement = conn.prepare_cached(
+        "SELECT a.name, a.identity, a.purpose, a.type, a.harness, s.name, a.state, a.registered_ms, a.seen_ms,
+                a.died_ms, a.death, a.seen_awake_ms, a.boot,
+                (SELECT count(*) FROM sessions x WHERE x.agent = a.id AND x.status = 'active')
+         FROM agents a JOIN scopes s ON s.id = a.scope WHERE a.id = ?1",
+    )?;
+    let row = statement
+        .query_row([id], |r| {
+            let state: String = r.get(6)?;
+            let silent_ms = life::silence(now, r.get(11)?, r.get(12)?);
+            let active_sessions = r.get::<_, i64>(13)?.cast_unsigned();
+            let agent = Agent {
+                id: id.to_owned(),
+                name: r.get(0)?,
+                identity: r.get(1)?,
+                purpose: r.get(2)?,
+                kind: r.get(3)?,
+                harness: r.get(4)?,
+                scope: r.get(5)?,
+                state: match state.as_str() {
+                    "dead" => AgentState::Dead,
+                    "left" => AgentState::Left,
+                    _ => AgentState::Active,
+                },
+                registered_ms: r.get(7)?,
+                seen_ms: r.get(8)?,
+                silent_ms,
+                died_ms: r.get(9)?,
+                death: r.get(10)?,
+                proofs: Vec::new(),
+                active_sessions,
+                unfinished: state == "dead" && active_sessions > 0,
+            };
+            Ok(agent)
+        })
+        .optional()?;
+    let mut agent = row.ok_or_else(|| unknown_agent(id))?;
+    agent.proofs = life::proofs(conn, id, now.boot)?;
+    if let Some(Verdict::Alive { stale: true }) = verdict(conn, id, now, liveness)? {
+        agent.state = AgentState::Stale;
+    }
+    Ok(agent)
+}
+
+/// The names of agents for people, looked up once each.
+#[derive(Default)]
+pub(crate) struct Names(BTreeMap<String, String>);
+
+impl Names {
+    /// An agent's name, else its id.
+    pub(crate) fn of(&mut self, conn: &Connection, id: &str) -> Result<String> {
+        if let Some(name) = self.0.get(id) {
+            return Ok(name.clone());
+        }
+        let name: Option<Option<String>> =
+            conn.prepare_cached("SELECT name FROM agents WHERE id = ?1")?.query_row([id], |r| r.get(0)).optional()?;
+        let name = name.flatten().unwrap_or_else(|| id.to_owned());
+        self.0.insert(id.to_owned(), name.clone());
+        Ok(name)
+    }
+}

@@ -1,0 +1,402 @@
+//! The handle: what it was opened with, and how it ends. Every concept adds its own `impl Coordinator` block.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::caller::{self, Caller, Face, Named, Source, Surroundings};
+use crate::clock::{Clock, SystemClock};
+use crate::db::{Db, Durability, Inputs};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Random, SystemRandom, short};
+use crate::life::{self, Liveness, Proof, ProofKind, SystemLiveness};
+use crate::scope::{Place, Scope};
+use crate::sys;
+use crate::sys::live::LiveFile;
+
+/// Which scope a handle's names live in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ScopeChoice {
+    /// `PORT_DADDY_SCOPE`, else the repository of the working directory, else the global scope.
+    #[default]
+    Here,
+    /// A scope by name, shared by all who name it.
+    Named(String),
+    /// The scope of everything outside repositories.
+    Global,
+}
+
+/// How a handle is opened. `Options::default()` opens the user's database as an agent of its own.
+pub struct Options {
+    db: Option<PathBuf>,
+    named: Named,
+    scope: ScopeChoice,
+    cwd: Option<PathBuf>,
+    face: Face,
+    around: Surroundings,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    liveness: Option<Arc<dyn Liveness>>,
+    poll: Option<bool>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            db: None,
+            named: Named::default(),
+            scope: ScopeChoice::Here,
+            cwd: None,
+            face: Face::Library,
+            around: Surroundings::system(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            liveness: None,
+            poll: None,
+        }
+    }
+}
+
+impl Options {
+    /// The database file; without it `PORT_DADDY_DB`, else the user's state directory.
+    #[must_use]
+    pub fn db(mut self, path: impl Into<PathBuf>) -> Self {
+        self.db = Some(path.into());
+        self
+    }
+
+    /// Who calls, by agent id.
+    #[must_use]
+    pub fn agent(mut self, id: impl Into<String>) -> Self {
+        self.named.agent = Some(id.into());
+        self
+    }
+
+    /// The session that calls belong to, by id or unique prefix; without it the agent's newest active one.
+    #[must_use]
+    pub fn session(mut self, id: impl Into<String>) -> Self {
+        self.named.session = Some(id.into());
+        self
+    }
+
+    /// The scope that names live in.
+    #[must_use]
+    pub fn scope(mut self, scope: ScopeChoice) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Where relative paths start and which repository this is; without it the process's working directory.
+    #[must_use]
+    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(dir.into());
+        self
+    }
+
+    /// Whether the handle serves one shell command or a program.
+    #[must_use]
+    pub fn face(mut self, face: Face) -> Self {
+        self.face = face;
+        self
+    }
+
+    /// The environment and ancestors that the caller is resolved from.
+    #[must_use]
+    pub fn surroundings(mut self, around: Surroundings) -> Self {
+        self.around = around;
+        self
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The source of random bytes.
+    #[must_use]
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Who tells whether a proof of life holds.
+    #[must_use]
+    pub fn liveness(mut self, liveness: Arc<dyn Liveness>) -> Self {
+        self.liveness = Some(liveness);
+        self
+    }
+
+    /// Polls instead of sleeping on shared memory; without it `PORT_DADDY_WAKE=poll` decides.
+    #[must_use]
+    pub fn poll(mut self, poll: bool) -> Self {
+        self.poll = Some(poll);
+        self
+    }
+}
+
+/// A handle on the shared database, for one caller in one scope. Cheap to clone, `Send` and `Sync`; every method
+/// blocks until it is done, and none needs an async runtime.
+///
+/// A program's handle proves its agent's life as long as it is open: dropping the last clone, or [`close`], ends that
+/// in order; the death of the process ends it at once.
+///
+/// [`close`]: Coordinator::close
+#[derive(Clone)]
+pub struct Coordinator {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) caller: Caller,
+    pub(crate) face: Face,
+    pub(crate) place: Place,
+    pub(crate) scope: Scope,
+    /// This handle's own proof of life: from the start for a program, from its first wait for a shell command.
+    live: Mutex<Option<LiveFile>>,
+    pub(crate) recorded: AtomicBool,
+    notices: Mutex<Vec<String>>,
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinator")
+            .field("db", &self.inner.db.path())
+            .field("agent", &self.inner.caller.agent)
+            .field("scope", &self.inner.scope.name)
+            .finish()
+    }
+}
+
+/// What a live file says of itself, so that a second copy of this library in one process can be named.
+#[derive(Serialize, Deserialize)]
+struct Presence {
+    pid: u32,
+    start: u64,
+    namespace: u64,
+    version: String,
+}
+
+/// The live files that this copy of the library made in this process.
+static OURS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+impl Coordinator {
+    /// Opens the database, creating it and its directory where needed.
+    ///
+    /// # Errors
+    /// `INVALID` for an agent, scope or environment variable that breaks a rule; `AMBIGUOUS` where the surroundings
+    /// name two callers; `SECOND_COPY` where another copy of this library in the process has the file open; `STORE_*`
+    /// where the file can't be used.
+    pub fn open(options: Options) -> Result<Self> {
+        let Options { db, named, scope, cwd, face, around, clock, random, liveness, poll } = options;
+        let cwd = match cwd {
+            Some(cwd) => cwd,
+            None => std::env::current_dir().map_err(|e| {
+                Error::invalid(format!("the working directory can't be read: {e}"))
+                    .hint("change to a directory that exists")
+            })?,
+        };
+        let path = database_path(db, &around)?;
+        let mut caller = caller::resolve(face, &named, &around)?;
+        if caller.source == Source::Instance && caller.agent.is_none() {
+            caller.agent = Some(format!("sdk-{}", short(&*random, 6)));
+        }
+        let place = Place::of(&cwd)?;
+        let scope = match scope {
+            ScopeChoice::Named(name) => Scope::named(&name)?,
+            ScopeChoice::Global => Scope::global(),
+            ScopeChoice::Here => match (around.env)("PORT_DADDY_SCOPE").filter(|s| !s.is_empty()) {
+                Some(name) => Scope::named(&name)?,
+                None => place.scope(),
+            },
+        };
+        let poll = poll.unwrap_or_else(|| (around.env)("PORT_DADDY_WAKE").is_some_and(|w| w == "poll"));
+        let path = crate::db::absolute(&path)?;
+        let liveness = liveness.unwrap_or_else(|| Arc::new(SystemLiveness::new(crate::db::live_dir(&path))));
+        // Before SQLite opens the file: its locks would already be in danger afterwards.
+        if face == Face::Library {
+            refuse_second_copy(&crate::db::live_dir(&path))?;
+        }
+        let db = Db::open(&path, poll, Inputs { clock, liveness, random })?;
+        let inner = Inner {
+            db,
+            caller,
+            face,
+            place,
+            scope,
+            live: Mutex::new(None),
+            recorded: AtomicBool::new(false),
+            notices: Mutex::new(Vec::new()),
+        };
+        let this = Self { inner: Arc::new(inner) };
+        if face == Face::Library {
+            this.inner.presence()?;
+        }
+        Ok(this)
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        self.inner.db.path()
+    }
+
+    /// The scope that this handle's names live in.
+    pub fn scope(&self) -> &Scope {
+        &self.inner.scope
+    }
+
+    /// Who calls, and how that was found.
+    pub fn caller(&self) -> &Caller {
+        &self.inner.caller
+    }
+
+    /// What the caller should be told and has not asked for, such as who salvaged its work while it was thought dead.
+    /// Each is given once.
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.inner.notices.lock())
+    }
+
+    /// Lets go in order: releases what this handle holds, withdraws its proof of life and closes the database. Calls
+    /// through clones fail with `CLOSED` from then on. A second close does nothing.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    /// Makes this handle's live file if it has none yet, and gives its name.
+    pub(crate) fn presence(&self) -> Result<String> {
+        let mut live = self.live.lock();
+        if let Some(file) = live.as_ref() {
+            return Ok(file.name().to_owned());
+        }
+        let me = sys::process::own();
+        let name = format!("{}-{}", me.pid, short(&*self.db.inputs().random, 12));
+        let content = Presence {
+            pid: me.pid,
+            start: me.start,
+            namespace: me.namespace,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let content = serde_json::to_vec(&content).map_err(|e| Error::internal(e.to_string()))?;
+        OURS.lock().insert(name.clone());
+        match LiveFile::create(&self.db.live_dir(), &name, &content) {
+            Ok(file) => *live = Some(file),
+            Err(e) => {
+                OURS.lock().remove(&name);
+                return Err(e);
+            }
+        }
+        Ok(name)
+    }
+
+    /// This handle's live file as a proof, if it has one.
+    pub(crate) fn own_proof(&self) -> Option<Proof> {
+        let live = self.live.lock().as_ref()?.name().to_owned();
+        let me = sys::process::own();
+        let kind = if self.face == Face::Library { ProofKind::Instance } else { ProofKind::Command };
+        let what = me_name();
+        Some(Proof { kind, live, pid: me.pid, start: me.start, namespace: me.namespace, this_boot: true, what })
+    }
+
+    /// Lets a command that we start share this handle's proof of life: a descriptor for it to inherit.
+    #[cfg(unix)]
+    pub(crate) fn inheritable_proof(&self) -> Result<std::os::fd::OwnedFd> {
+        let name = self.presence()?;
+        let live = self.live.lock();
+        let file = live.as_ref().ok_or_else(|| Error::internal("the live file was withdrawn"))?;
+        file.inheritable().map_err(|e| Error::io("sharing", Path::new(&name), e))
+    }
+
+    pub(crate) fn notice(&self, text: String) {
+        self.notices.lock().push(text);
+    }
+
+    fn close(&self) {
+        let Some(file) = self.live.lock().take() else {
+            self.db.close();
+            return;
+        };
+        let name = file.name().to_owned();
+        // Best effort: if the database can't be written, the lost lock on the file says the same a little later.
+        let _ = self.db.write(Durability::Process, |tx| {
+            crate::locks::release_all_of(tx, &name)?;
+            crate::waiters::remove_all_of(tx, &name)?;
+            life::withdraw(tx, &name)
+        });
+        file.withdraw();
+        OURS.lock().remove(&name);
+        self.db.close();
+    }
+
+    /// Whether a wait, or a lock bound to this handle, could still need its live file.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn me_name() -> String {
+    std::env::current_exe()
+        .ok()
+        .and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()))
+        .unwrap_or_else(|| "program".to_owned())
+}
+
+/// Where the database is: what the call says, `PORT_DADDY_DB`, the user's state directory.
+fn database_path(named: Option<PathBuf>, around: &Surroundings) -> Result<PathBuf> {
+    let named = named.or_else(|| (around.env)("PORT_DADDY_DB").filter(|s| !s.is_empty()).map(PathBuf::from));
+    match named {
+        Some(path) if path.as_os_str().is_empty() => {
+            Err(Error::invalid("the database's path is empty").hint("name a file, or leave it out for the default"))
+        }
+        Some(path) => Ok(path),
+        None => Ok(sys::filesystem::state_dir(&*around.env)?.join("port-daddy.db")),
+    }
+}
+
+/// Two copies of SQLite in one process on one file lose commits. A live file of this process that this copy of the
+/// library didn't make belongs to another copy.
+fn refuse_second_copy(live_dir: &Path) -> Result<()> {
+    let me = sys::process::own();
+    let Ok(entries) = std::fs::read_dir(live_dir) else { return Ok(()) };
+    let prefix = format!("{}-", me.pid);
+    for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+        if !name.starts_with(&prefix) || OURS.lock().contains(&name) {
+            continue;
+        }
+        let Some(other) =
+            std::fs::read(live_dir.join(&name)).ok().and_then(|b| serde_json::from_slice::<Presence>(&b).ok())
+        else {
+            continue;
+        };
+        let is_me = (other.pid, other.start, other.namespace) == (me.pid, me.start, me.namespace);
+        if is_me && matches!(sys::live::probe(live_dir, &name), sys::live::Probe::Held) {
+            return Err(Error::new(
+                ErrorKind::SecondCopy,
+                format!(
+                    "two copies of port-daddy in process {} have the same database open: {} and {}",
+                    me.pid,
+                    other.version,
+                    env!("CARGO_PKG_VERSION")
+                ),
+            )
+            .with("other_version", other.version)
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .hint("two SQLite libraries on one file in one process lose data: make the program load one copy only"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,476 @@
+//! The one door to the database: all reads go through [`Db::read`], all writes through [`Db::write`].
+//!
+//! A write takes, in this order: the in-process mutex on the writing connection, the gate (a file lock that queues the
+//! processes fairly; see `gate`), SQLite's own write lock (`BEGIN IMMEDIATE`). It runs the closure, COMMITs, lets go of
+//! the gate and the mutex, and only then wakes whoever the closure named. The closure must not wait, call back into
+//! user code or do I/O beyond the non-blocking probes of [`Liveness`](crate::life::Liveness).
+//!
+//! The gate is fairness only: without it (a stopped holder, a directory that forbids it) a writer goes on with
+//! `BEGIN IMMEDIATE` and SQLite's busy timeout. An older library that knows no gate is merely unfair.
+//!
+//! A newer library may migrate the file while we have it open. Migrations only add, so reading goes on; every write
+//! checks `user_version` inside its transaction and refuses a file that is newer than this library.
+
+mod gate;
+mod schema;
+
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, DEFAULT_NAME, OpenFlags, config::DbConfig};
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Random;
+use crate::life::Liveness;
+use crate::sys;
+use crate::wake::{Topic, Wakes};
+
+use gate::Gate;
+
+/// How long a writer waits for SQLite's lock when the gate could not order it: a process that was stopped inside a
+/// transaction holds it until it goes on.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Past this size of the WAL, a commit that is slow anyway also checkpoints.
+const CHECKPOINT_AT: u64 = 4 << 20;
+/// Past this size, even a commit that should be quick does.
+const CHECKPOINT_AT_LAST: u64 = 32 << 20;
+
+/// What a commit must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The death of any process. A power cut may lose the last moments.
+    Process,
+    /// A power cut as well. Costs an fsync.
+    Power,
+}
+
+/// Everything from outside that decides what a transaction does.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) liveness: Arc<dyn Liveness>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+/// An open database: its connections and its sidecars.
+pub(crate) struct Db {
+    path: PathBuf,
+    pid: u32,
+    writer: ManuallyDrop<Mutex<Option<Writer>>>,
+    readers: ManuallyDrop<Mutex<Vec<Connection>>>,
+    gate: Gate,
+    wakes: Wakes,
+    inputs: Inputs,
+}
+
+struct Writer {
+    conn: Connection,
+    full: bool,
+}
+
+impl Db {
+    /// Opens the file at an [`absolute`] path, creating or migrating it first where needed.
+    pub(crate) fn open(path: &Path, force_poll: bool, inputs: Inputs) -> Result<Db> {
+        let path = path.to_path_buf();
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        sys::filesystem::prepare_dir(dir)?;
+        sys::filesystem::check(dir)?;
+        let gate = Gate::new(sidecar(&path, "gate"));
+        let conn = schema::open(&path, &gate, &*inputs.clock)?;
+        let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
+        Ok(Db {
+            pid: std::process::id(),
+            writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false }))),
+            readers: ManuallyDrop::new(Mutex::new(Vec::new())),
+            gate,
+            wakes,
+            inputs,
+            path,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
+    pub(crate) fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Where the proofs of life are.
+    pub(crate) fn live_dir(&self) -> PathBuf {
+        live_dir(&self.path)
+    }
+
+    /// Refuses a handle that came through a fork: closing or using SQLite's files in the child loses commits.
+    fn check_process(&self) -> Result<()> {
+        let pid = std::process::id();
+        if pid == self.pid {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Forked,
+            format!("this handle was opened by process {} and is used in its forked child {pid}", self.pid),
+        )
+        .hint("open a new handle in the child"))
+    }
+
+    /// Runs `f` on one consistent snapshot.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.check_process()?;
+        // A command that only reads, or reads before it writes, needs no second connection.
+        if self.readers.lock().is_empty()
+            && let Some(mut slot) = self.writer.try_lock()
+            && let Some(writer) = slot.as_mut()
+        {
+            return self.named(snapshot(&writer.conn, f));
+        }
+        self.reader()?.read(f)
+    }
+
+    /// A connection for someone who reads again and again; it goes back to the pool when dropped.
+    pub(crate) fn reader(&self) -> Result<Reader<'_>> {
+        self.check_process()?;
+        let pooled = self.readers.lock().pop();
+        let conn = match pooled {
+            Some(conn) => conn,
+            None => self.named(schema::connect(&self.path))?,
+        };
+        Ok(Reader { db: self, conn: Some(conn) })
+    }
+
+    /// Runs `f` in one write transaction and commits it unless `f` fails.
+    pub(crate) fn write<T>(&self, durability: Durability, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        self.check_process()?;
+        let mut wakes = Vec::new();
+        let result = {
+            let mut slot = self.writer.lock();
+            let writer = slot.as_mut().ok_or_else(closed)?;
+            let _pass = self.gate.enter();
+            self.named(writer.transact(durability, &self.inputs, &mut wakes, f))
+        };
+        if result.is_ok() {
+            crate::fault::point("committed");
+            wakes.sort_unstable();
+            wakes.dedup();
+            for topic in wakes {
+                self.wakes.wake(topic);
+            }
+            self.checkpoint_if_due(durability);
+        }
+        result
+    }
+
+    /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken.
+    fn checkpoint_if_due(&self, durability: Durability) {
+        let limit = if durability == Durability::Power { CHECKPOINT_AT } else { CHECKPOINT_AT_LAST };
+        // A stat, not an open: closing a descriptor of the WAL could drop SQLite's locks on it.
+        let size = std::fs::metadata(with_suffix(&self.path, "-wal")).map_or(0, |m| m.len());
+        if size > limit
+            && let Some(mut slot) = self.writer.try_lock()
+            && let Some(writer) = slot.as_mut()
+        {
+            // Best effort: a reader in the way only means that the next one tries again.
+            let _ = writer.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+        }
+    }
+
+    /// Closes every connection. Later calls fail with `CLOSED`.
+    pub(crate) fn close(&self) {
+        if self.check_process().is_ok() {
+            self.writer.lock().take();
+            self.readers.lock().clear();
+        }
+    }
+
+    /// Adds the file's name to what went wrong with it.
+    fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|e| schema::with_path(e, &self.path))
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        // In a forked child the connections stay open and leak: closing them there would corrupt the parent's view.
+        if self.check_process().is_ok() {
+            // SAFETY: neither field is used again; this is their owner's drop.
+            unsafe {
+                ManuallyDrop::drop(&mut self.writer);
+                ManuallyDrop::drop(&mut self.readers);
+            }
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "this handle was closed").hint("open a new one")
+}
+
+/// A pooled connection for reading.
+pub(crate) struct Reader<'a> {
+    db: &'a Db,
+    conn: Option<Connection>,
+}
+
+impl Reader<'_> {
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.db.check_process()?;
+        let conn = self.conn.as_ref().ok_or_else(closed)?;
+        self.db.named(snapshot(conn, f))
+    }
+
+    /// A number that differs from the last time once another connection has committed.
+    pub(crate) fn data_version(&self) -> Result<i64> {
+        self.db.check_process()?;
+        let conn = self.conn.as_ref().ok_or_else(closed)?;
+        let version = conn.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |r| r.get(0)));
+        self.db.named(version.map_err(Error::from))
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            if self.db.check_process().is_err() {
+                std::mem::forget(conn);
+            } else if self.db.writer.lock().is_some() {
+                self.db.readers.lock().push(conn);
+            }
+        }
+    }
+}
+
+fn snapshot<T>(conn: &Connection, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    conn.prepare_cached("BEGIN")?.execute([])?;
+    let result = f(conn);
+    let ended = conn.prepare_cached("COMMIT")?.execute([]);
+    let value = result?;
+    ended?;
+    Ok(value)
+}
+
+impl Writer {
+    fn transact<T>(
+        &mut self,
+        durability: Durability,
+        inputs: &Inputs,
+        wakes: &mut Vec<Topic>,
+        f: impl FnOnce(&Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.set_full(durability == Durability::Power)?;
+        self.begin()?;
+        let result = self.run(inputs, wakes, f);
+        match result {
+            Ok((value, new_boot)) if !new_boot || self.full => {
+                self.commit()?;
+                Ok(value)
+            }
+            // The first write after a boot raises the epoch of the fencing tokens, which must outlive a power cut.
+            // The level of durability can't change inside a transaction, so the boot is recorded in one of its own.
+            Ok((value, _)) => {
+                self.commit()?;
+                self.set_full(true)?;
+                self.begin()?;
+                self.conn.execute_batch("UPDATE counters SET boot = boot WHERE only_row = 1")?;
+                self.commit()?;
+                Ok(value)
+            }
+            Err(e) => {
+                // SQLite may have rolled back by itself (disk full); then there is nothing left to end.
+                if !self.conn.is_autocommit() {
+                    self.conn.prepare_cached("ROLLBACK")?.execute([])?;
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn run<T>(
+        &self,
+        inputs: &Inputs,
+        wakes: &mut Vec<Topic>,
+        f: impl FnOnce(&Tx<'_>) -> Result<T>,
+    ) -> Result<(T, bool)> {
+        let conn = &self.conn;
+        let version: i64 = conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?;
+        schema::check_version(version)?;
+        let wall_ms = inputs.clock.wall_ms();
+        let (boot, new_boot) = boot_number(conn, wall_ms)?;
+        let now = Now { wall_ms, awake_ms: inputs.clock.awake_ms(), boot };
+        let tx = Tx { conn, now, inputs, wakes: RefCell::new(Vec::new()), seq: Cell::new(None) };
+        let value = f(&tx)?;
+        tx.store_seq()?;
+        *wakes = tx.wakes.into_inner();
+        crate::fault::point("in-transaction");
+        Ok((value, new_boot))
+    }
+
+    fn begin(&self) -> Result<()> {
+        Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(|_| ())?)
+    }
+
+    fn commit(&self) -> Result<()> {
+        let committed = self.conn.prepare_cached("COMMIT")?.execute([]);
+        if committed.is_err() && !self.conn.is_autocommit() {
+            self.conn.prepare_cached("ROLLBACK")?.execute([])?;
+        }
+        Ok(committed.map(|_| ())?)
+    }
+
+    fn set_full(&mut self, full: bool) -> Result<()> {
+        if self.full != full {
+            self.conn.execute_batch(if full { "PRAGMA synchronous=FULL" } else { "PRAGMA synchronous=NORMAL" })?;
+            self.full = full;
+        }
+        Ok(())
+    }
+}
+
+/// This boot's number in the file, recorded on the first write after a boot, and whether it was new.
+fn boot_number(conn: &Connection, wall_ms: i64) -> Result<(i64, bool)> {
+    use rusqlite::OptionalExtension;
+    let boot_id = sys::boot_id();
+    let known = conn
+        .prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?
+        .query_row([&boot_id], |r| r.get(0))
+        .optional()?;
+    if let Some(boot) = known {
+        return Ok((boot, false));
+    }
+    let boot = conn
+        .prepare_cached("INSERT INTO boots (boot_id, first_ms) VALUES (?1, ?2) RETURNING boot")?
+        .query_row((&boot_id, wall_ms), |r| r.get(0))?;
+    conn.prepare_cached("UPDATE counters SET boot = ?1")?.execute([boot])?;
+    Ok((boot, true))
+}
+
+/// The moment of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// For people.
+    pub(crate) wall_ms: i64,
+    /// For silence and leases, within `boot`.
+    pub(crate) awake_ms: i64,
+    /// This boot's number in the file.
+    pub(crate) boot: i64,
+}
+
+/// A write transaction. It is a connection, a moment, and the wakes to send once it is committed.
+pub(crate) struct Tx<'a> {
+    conn: &'a Connection,
+    pub(crate) now: Now,
+    inputs: &'a Inputs,
+    wakes: RefCell<Vec<Topic>>,
+    seq: Cell<Option<i64>>,
+}
+
+impl Tx<'_> {
+    /// The next place in the order of commits.
+    pub(crate) fn next_seq(&self) -> Result<i64> {
+        let last = match self.seq.get() {
+            Some(seq) => seq,
+            None => self.conn.prepare_cached("SELECT seq FROM counters")?.query_row([], |r| r.get(0))?,
+        };
+        self.seq.set(Some(last + 1));
+        Ok(last + 1)
+    }
+
+    fn store_seq(&self) -> Result<()> {
+        if let Some(seq) = self.seq.get() {
+            self.conn.prepare_cached("UPDATE counters SET seq = ?1")?.execute([seq])?;
+        }
+        Ok(())
+    }
+
+    /// A fencing token greater than any before: the boot's number above 32 bits that count grants.
+    pub(crate) fn next_token(&self) -> Result<i64> {
+        let token = self
+            .conn
+            .prepare_cached("UPDATE counters SET token = max(token + 1, ?1) RETURNING token")?
+            .query_row([self.now.boot << 32], |r| r.get(0))?;
+        Ok(token)
+    }
+
+    /// Wakes whoever sleeps on `topic`, once committed.
+    pub(crate) fn wake(&self, topic: Topic) {
+        self.wakes.borrow_mut().push(topic);
+    }
+
+    /// Probes of life.
+    pub(crate) fn liveness(&self) -> &dyn Liveness {
+        &*self.inputs.liveness
+    }
+
+    /// Randomness for ids.
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.inputs.random
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.conn
+    }
+}
+
+/// The last place in the order of commits that a snapshot shows.
+pub(crate) fn last_seq(conn: &Connection) -> Result<i64> {
+    Ok(conn.prepare_cached("SELECT seq FROM counters")?.query_row([], |r| r.get(0))?)
+}
+
+/// Where the proofs of life of the database at `path` are.
+pub(crate) fn live_dir(path: &Path) -> PathBuf {
+    sidecar(path, "live")
+}
+
+fn sidecar(path: &Path, what: &str) -> PathBuf {
+    with_suffix(path, &format!(".{what}"))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The path with its directory resolved as far as it exists, so that everyone names the same sidecars.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    let full = std::path::absolute(path).map_err(|e| Error::io("resolving", path, e))?;
+    if full.file_name().is_none() || full.is_dir() {
+        return Err(Error::invalid(format!("the database {} is a directory: it must be a file", full.display()))
+            .hint("add a file name, such as port-daddy.db"));
+    }
+    // A link to the database is followed, since SQLite's own sidecars stand beside the target.
+    Ok(full.canonicalize().unwrap_or_else(|_| match (full.parent(), full.file_name()) {
+        (Some(dir), Some(name)) => dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf()).join(name),
+        _ => full.clone(),
+    }))
+}
+
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    let mut persist = 1;
+    conn.file_control(DEFAULT_NAME, rusqlite::FileControl::PersistWal(&mut persist))?;
+    conn.execute_batch(
+        "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;",
+    )
+}
+
+const OPEN: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);

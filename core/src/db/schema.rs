@@ -1,0 +1,138 @@
+//! Opening the file, and bringing it to this library's schema.
+//!
+//! `application_id` says that a file is ours, `user_version` which migrations it has seen. Migrations run in one
+//! immediate transaction under the gate, so two processes that meet a new file agree on who creates it, and a process
+//! killed while migrating leaves the file as it was. They only add: an older library goes on reading.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::gate::Gate;
+use super::{OPEN, configure};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// "PtDy" in ASCII.
+const APPLICATION_ID: i64 = 0x5074_4479;
+/// All DDL, in order; the number of entries is the schema's version.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+/// The version that this library writes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Opens a connection to a file that exists and is of our schema.
+pub(super) fn connect(path: &Path) -> Result<Connection> {
+    let conn = Connection::open_with_flags(path, OPEN)?;
+    configure(&conn)?;
+    Ok(conn)
+}
+
+/// Opens the first connection of a handle, creating or migrating the file where needed.
+pub(super) fn open(path: &Path, gate: &Gate, _clock: &dyn Clock) -> Result<Connection> {
+    create_file(path)?;
+    let opened = || -> Result<Connection> {
+        let conn = Connection::open_with_flags(path, OPEN)?;
+        configure(&conn)?;
+        let version = pragma(&conn, "user_version")?;
+        check_version(version)?;
+        if version < VERSION {
+            migrate(&conn, gate)?;
+        } else if pragma(&conn, "application_id")? != APPLICATION_ID {
+            return Err(foreign());
+        }
+        Ok(conn)
+    };
+    opened().map_err(|e| with_path(e, path))
+}
+
+/// Creates an empty file that only its owner can read; SQLite's sidecars inherit its mode.
+fn create_file(path: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    crate::sys::filesystem::private(&mut options);
+    match options.open(path) {
+        // Nobody can have had it open before, so closing our descriptor drops nobody's locks.
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(Error::io("creating the database", path, e)),
+    }
+}
+
+/// Refuses a file that a newer library has migrated.
+pub(super) fn check_version(version: i64) -> Result<()> {
+    if version <= VERSION {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::StoreNewer,
+        format!("the database was made by a newer port-daddy: its schema is {version}, this one knows {VERSION}"),
+    )
+    .with("schema", version)
+    .with("known", VERSION)
+    .hint("upgrade port-daddy, or name another database with PORT_DADDY_DB or --db"))
+}
+
+fn foreign() -> Error {
+    Error::new(ErrorKind::StoreCorrupt, "the file is a database of another program")
+        .hint("name another with PORT_DADDY_DB or --db")
+}
+
+fn migrate(conn: &Connection, gate: &Gate) -> Result<()> {
+    let _pass = gate.enter();
+    // The journal mode can't change inside a transaction. It is a property of the file: setting it again is harmless.
+    if pragma(conn, "user_version")? == 0 {
+        if !is_ours_or_empty(conn)? {
+            return Err(foreign());
+        }
+        let mode: String = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))?;
+        if mode != "wal" {
+            return Err(Error::new(
+                ErrorKind::StoreFilesystem,
+                format!("the database can't be shared between processes here: SQLite answered {mode:?} instead of WAL"),
+            )
+            .hint("put it on a local disk: name another place with PORT_DADDY_DB or --db"));
+        }
+    }
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let migrated = migrate_in_transaction(conn);
+    let ended = conn.execute_batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" });
+    migrated?;
+    Ok(ended?)
+}
+
+fn migrate_in_transaction(conn: &Connection) -> Result<()> {
+    // Another process may have been first.
+    let version = pragma(conn, "user_version")?;
+    check_version(version)?;
+    if version > 0 && pragma(conn, "application_id")? != APPLICATION_ID {
+        return Err(foreign());
+    }
+    if version == 0 && !is_ours_or_empty(conn)? {
+        return Err(foreign());
+    }
+    for ddl in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        conn.execute_batch(ddl)?;
+        crate::fault::point("migrating");
+    }
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    conn.pragma_update(None, "user_version", VERSION)?;
+    Ok(())
+}
+
+fn is_ours_or_empty(conn: &Connection) -> Result<bool> {
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+    Ok(tables == 0 && pragma(conn, "application_id")? == 0)
+}
+
+fn pragma(conn: &Connection, name: &str) -> Result<i64> {
+    Ok(conn.prepare(&format!("PRAGMA {name}"))?.query_row([], |r| r.get(0))?)
+}
+
+/// Adds the file's name to an error of the store, unless it says it already.
+pub(super) fn with_path(e: Error, path: &Path) -> Error {
+    if e.kind().class() == crate::error::ErrorClass::Store && !e.fields().contains_key("path") {
+        e.about_path(path)
+    } else {
+        e
+    }
+}
