@@ -1,0 +1,208 @@
+//! The one way to wait: sample the wake words, read, and sleep only while the words are unchanged.
+//!
+//! A wake is a hint. What it can't carry is covered by the tick: at 250 ms, backing off to 2 s while nothing changes,
+//! one `PRAGMA data_version` finds a writer that was killed between COMMIT and wake, a foreign writer, or a sidecar
+//! that was replaced.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::coordinator::{Coordinator, Inner};
+use crate::db::Reader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::wake::{Sample, Topic};
+
+const FIRST_TICK: Duration = Duration::from_millis(250);
+const LAST_TICK: Duration = Duration::from_secs(2);
+
+/// How long a call may wait, and what can end it early.
+#[derive(Clone, Debug, Default)]
+pub struct Wait {
+    /// None: for ever.
+    pub timeout: Option<Duration>,
+    /// Ends the wait with `CANCELLED` when it is cancelled.
+    pub cancel: Option<Cancel>,
+}
+
+impl Wait {
+    /// At most this long.
+    pub fn at_most(timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), cancel: None }
+    }
+}
+
+/// Ends waits from another thread. Clones are one.
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<CancelState>);
+
+#[derive(Default)]
+struct CancelState {
+    cancelled: AtomicBool,
+    sleepers: Mutex<Vec<(u64, Weak<Inner>, Topic)>>,
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
+    }
+}
+
+impl Cancel {
+    /// A new one, not cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends every wait that was given this, now and from now on.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        for (_, inner, topic) in self.0.sleepers.lock().iter() {
+            if let Some(inner) = inner.upgrade() {
+                inner.db.wakes().wake(*topic);
+            }
+        }
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+}
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// A word changed, or on a tick the file had: read again.
+    Changed,
+    /// The moment that the sleeper asked for has come.
+    Until,
+    /// The wait's time has run out.
+    TimedOut,
+}
+
+/// A wait that goes on: its words, its connection, its deadline.
+pub(crate) struct Waiting<'a> {
+    inner: &'a Inner,
+    reader: Reader<'a>,
+    topics: Vec<Topic>,
+    sample: Sample,
+    deadline: Option<Instant>,
+    cancel: Option<Cancel>,
+    tick: Duration,
+    version: i64,
+    id: u64,
+}
+
+impl Coordinator {
+    /// Begins to wait on `topics`. The first sample is taken here, before the caller's first read.
+    pub(crate) fn waiting(&self, topics: Vec<Topic>, wait: &Wait) -> Result<Waiting<'_>> {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let inner = &*self.inner;
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        if let (Some(cancel), Some(topic)) = (&wait.cancel, topics.first()) {
+            cancel.0.sleepers.lock().push((id, Arc::downgrade(&self.inner), *topic));
+        }
+        let sample = inner.db.wakes().sample(&topics);
+        let reader = inner.db.reader()?;
+        let version = reader.data_version()?;
+        Ok(Waiting {
+            inner,
+            reader,
+            sample,
+            topics,
+            deadline: wait.timeout.map(|t| Instant::now() + t),
+            cancel: wait.cancel.clone(),
+            tick: FIRST_TICK,
+            version,
+            id,
+        })
+    }
+
+    /// Waits until `find` finds something; none when the time runs out first.
+    pub(crate) fn wait_for<T>(
+        &self,
+        topics: Vec<Topic>,
+        wait: &Wait,
+        mut find: impl FnMut(&Connection) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let mut waiting = self.waiting(topics, wait)?;
+        loop {
+            if let Some(found) = waiting.read(&mut find)? {
+                return Ok(Some(found));
+            }
+            if waiting.sleep(None)? == Woken::TimedOut {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Waiting<'_> {
+    /// Reads a new snapshot, on this wait's own connection.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.reader.read(f)
+    }
+
+    /// Gives the wait another deadline.
+    pub(crate) fn set_wait(&mut self, wait: &Wait) {
+        self.deadline = wait.timeout.map(|t| Instant::now() + t);
+    }
+
+    /// Sleeps until a word differs from the last sample, and takes the next sample. At most until `until`, which ends
+    /// only this sleep, and the wait's deadline.
+    pub(crate) fn sleep(&mut self, until: Option<Instant>) -> Result<Woken> {
+        loop {
+            if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+                return Err(Error::new(ErrorKind::Cancelled, "the wait was cancelled"));
+            }
+            let now = Instant::now();
+            if self.deadline.is_some_and(|d| d <= now) {
+                return Ok(Woken::TimedOut);
+            }
+            if until.is_some_and(|u| u <= now) {
+                self.resample();
+                return Ok(Woken::Until);
+            }
+            let end = [self.deadline, until].into_iter().flatten().min();
+            let most = end.map_or(self.tick, |e| self.tick.min(e - now));
+            let wakes = self.inner.db.wakes();
+            let changed = wakes.sleep(&mut self.sample, most);
+            if changed {
+                self.tick = FIRST_TICK;
+                self.resample();
+                if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+                    continue;
+                }
+                return Ok(Woken::Changed);
+            }
+            let version = self.reader.data_version()?;
+            if version != self.version {
+                self.version = version;
+                self.tick = FIRST_TICK;
+                wakes.remap_if_replaced()?;
+                self.resample();
+                return Ok(Woken::Changed);
+            }
+            if most == self.tick {
+                self.tick = (self.tick * 2).min(LAST_TICK);
+            }
+        }
+    }
+
+    fn resample(&mut self) {
+        self.sample = self.inner.db.wakes().sample(&self.topics);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(cancel) = &self.cancel {
+            cancel.0.sleepers.lock().retain(|(id, ..)| *id != self.id);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Who waits: one row for each wait that has begun, for a lock or for channels.
+//!
+//! A waiter lives as long as its live file is held. Rows of the dead are removed by whoever meets them; until then
+//! they only cost a look.
+
+use rusqlite::OptionalExtension;
+
+use crate::db::Tx;
+use crate::error::Result;
+use crate::life;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Lock,
+    Channel,
+}
+
+impl Kind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Channel => "channel",
+        }
+    }
+}
+
+/// A wait that begins.
+pub(crate) struct NewWaiter<'a> {
+    pub(crate) scope: i64,
+    pub(crate) kind: Kind,
+    /// The lock, or the channel patterns not delivered yet, comma-separated.
+    pub(crate) name: &'a str,
+    pub(crate) agent: Option<&'a str>,
+    /// The waiting handle's live file.
+    pub(crate) live: &'a str,
+    /// Whether its agent does nothing else meanwhile.
+    pub(crate) alone: bool,
+    /// Tokens of locks that can't be released before this wait ends.
+    pub(crate) holds: &'a [i64],
+    pub(crate) ttl_ms: Option<i64>,
+    pub(crate) purpose: Option<&'a str>,
+}
+
+/// A waiter, as its row says.
+pub(crate) struct Waiter {
+    pub(crate) ticket: i64,
+    pub(crate) scope: i64,
+    pub(crate) name: String,
+    pub(crate) agent: Option<String>,
+    pub(crate) live: String,
+    pub(crate) alone: bool,
+    pub(crate) holds: Vec<i64>,
+    pub(crate) ttl_ms: Option<i64>,
+    pub(crate) purpose: Option<String>,
+    pub(crate) since_ms: i64,
+}
+
+const COLUMNS: &str = "ticket, scope, name, agent, live, alone, holds, ttl_ms, purpose, since_ms";
+
+/// Takes a place in the queue; the ticket rises with the order of arrival.
+pub(crate) fn add(tx: &Tx<'_>, new: &NewWaiter<'_>) -> Result<i64> {
+    let holds = new.holds.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    Ok(tx
+        .prepare_cached(
+            "INSERT INTO waiters (scope, kind, name, agent, live, alone, holds, ttl_ms, purpose, since_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING ticket",
+        )?
+        .query_row(
+            (
+                new.scope,
+                new.kind.as_str(),
+                new.name,
+                new.agent,
+                new.live,
+                new.alone,
+                holds,
+                new.ttl_ms,
+                new.purpose,
+                tx.now.wall_ms,
+            ),
+            |r| r.get(0),
+        )?)
+}
+
+/// Leaves the queue; false if the row was gone already.
+pub(crate) fn remove(tx: &Tx<'_>, ticket: i64) -> Result<bool> {
+    Ok(tx.prepare_cached("DELETE FROM waiters WHERE ticket = ?1")?.execute([ticket])? > 0)
+}
+
+/// Says what is still waited for.
+pub(crate) fn rename(tx: &Tx<'_>, ticket: i64, name: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE waiters SET name = ?2 WHERE ticket = ?1")?.execute((ticket, name))?;
+    Ok(())
+}
+
+/// Removes every wait of a handle that ends.
+pub(crate) fn remove_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM waiters WHERE live = ?1")?.execute([live])?;
+    Ok(())
+}
+
+fn living(tx: &Tx<'_>, found: Vec<Waiter>) -> Result<Vec<Waiter>> {
+    let mut living = Vec::with_capacity(found.len());
+    for waiter in found {
+        if life::live_held(tx.liveness(), &waiter.live) {
+            living.push(waiter);
+        } else {
+            remove(tx, waiter.ticket)?;
+        }
+    }
+    Ok(living)
+}
+
+/// The living waiters of a kind, whatever their scope, first come first; the dead are removed.
+pub(crate) fn living_of_kind(tx: &Tx<'_>, kind: Kind) -> Result<Vec<Waiter>> {
+    let mut statement =
+        tx.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters WHERE kind = ?1 ORDER BY ticket"))?;
+    let found = statement.query_map([kind.as_str()], row)?.collect::<Result<_, _>>()?;
+    living(tx, found)
+}
+
+/// The first living waiter for a lock; dead ones before it are removed.
+pub(crate) fn first_for_lock(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Waiter>> {
+    loop {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 ORDER BY ticket LIMIT 1"
+        );
+        let Some(waiter) = tx.prepare_cached(&sql)?.query_row((scope, name), row).optional()? else {
+            return Ok(None);
+        };
+        if life::live_held(tx.liveness(), &waiter.live) {
+            return Ok(Some(waiter));
+        }
+        remove(tx, waiter.ticket)?;
+    }
+}
+
+fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Waiter> {
+    let holds: String = r.get(6)?;
+    Ok(Waiter {
+        ticket: r.get(0)?,
+        scope: r.get(1)?,
+        name: r.get(2)?,
+        agent: r.get(3)?,
+        live: r.get(4)?,
+        alone: r.get(5)?,
+        holds: holds.split(',').filter_map(|t| t.parse().ok()).collect(),
+        ttl_ms: r.get(7)?,
+        purpose: r.get(8)?,
+        since_ms: r.get(9)?,
+    })
+}
