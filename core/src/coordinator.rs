@@ -263,6 +263,17 @@ impl Coordinator {
         std::mem::take(&mut *self.inner.notices.lock())
     }
 
+    /// Lets a command that this process starts share the handle's proof of life: a descriptor for it to inherit. What
+    /// is tied to the handle (a lock taken with [`Tie::Handle`](crate::Tie)) then lives until the command ends, even
+    /// if this process is killed.
+    ///
+    /// # Errors
+    /// `STORE_*`.
+    #[cfg(unix)]
+    pub fn inherit_proof(&self) -> Result<std::os::fd::OwnedFd> {
+        self.inner.inheritable_proof()
+    }
+
     /// Lets go in order: releases what this handle holds, withdraws its proof of life and closes the database. Calls
     /// through clones fail with `CLOSED` from then on. A second close does nothing.
     pub fn close(&self) {
@@ -365,6 +376,13 @@ fn database_path(named: Option<PathBuf>, around: &Surroundings) -> Result<PathBu
         Some(path) => Ok(path),
         None => Ok(sys::filesystem::state_dir(&*around.env)?.join("port-daddy.db")),
     }
+}
+
+/// The process that made a live file, if its pid means something here.
+pub(crate) fn live_pid(live_dir: &Path, name: &str) -> Option<u32> {
+    let content = std::fs::read(live_dir.join(name)).ok()?;
+    let presence: Presence = serde_json::from_slice(&content).ok()?;
+    (presence.namespace == sys::process::own().namespace).then_some(presence.pid)
 }
 
 /// Two copies of SQLite in one process on one file lose commits. A live file of this process that this copy of the

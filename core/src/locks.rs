@@ -1,0 +1,1052 @@
+//! Locks: exclusive, first come first served, alive as long as their holder.
+//!
+//! A lock is one row, so whoever commits it holds it. It lives as long as a live file (a program's handle, a `pd
+//! with-lock`) or as its agent (a `pd lock`), and no longer than its TTL. Who finds it held takes a ticket in `waiters`,
+//! in the same transaction. Release, expiry and death delete the row, give the lock to the first living waiter and
+//! wake that one, in one transaction: there is no moment at which a newcomer could barge in. A waiter that dies after
+//! it was granted the lock, and before it noticed, holds it through its live file, which is gone: the next look hands
+//! the lock on.
+//!
+//! A wait that would close a cycle ends at once with `DEADLOCK`. An edge is drawn only where it is certain: a lock is
+//! stuck behind a wait if the wait runs inside it (a chain of `with_lock`s; a command under `pd with-lock`), or if it
+//! is an agent's own and that agent's shell waits.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::activity;
+use crate::agents::{self, AgentState, Names};
+use crate::caller::Face;
+use crate::coordinator::Coordinator;
+use crate::db::{Durability, Now, Tx};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{check_name, check_text};
+use crate::life::{self, Holds, ProofKind};
+use crate::sys;
+use crate::wait::{Wait, Woken};
+use crate::waiters::{self, Kind, NewWaiter, Waiter};
+use crate::wake::Topic;
+
+/// The longest lease: a year.
+const MAX_TTL_MS: i64 = 366 * 24 * 3600 * 1000;
+
+/// Whose life a lock shares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tie {
+    /// The handle's in a program, the agent's in a shell.
+    #[default]
+    Auto,
+    /// The agent's, as `pd lock` wants it: it outlives the call.
+    Agent,
+    /// The handle's, as `pd with-lock` wants it.
+    Handle,
+}
+
+/// How to take a lock. The default waits for ever, in a program's name.
+#[derive(Clone)]
+pub struct LockOptions {
+    /// Whether to wait while another holds it.
+    pub blocking: bool,
+    /// How long, and what else ends the wait.
+    pub wait: Wait,
+    /// Ends the lease this many milliseconds after it is granted, whatever its holder does.
+    pub ttl_ms: Option<i64>,
+    /// What for, up to 4 KiB; others read it while they wait.
+    pub purpose: Option<String>,
+    /// Waits on even where that looks like a deadlock between shell agents.
+    pub patient: bool,
+    /// Whose life it shares.
+    pub tie: Tie,
+    /// The locks that the caller's process runs under: the value of `PORT_DADDY_LOCK_CHAIN`.
+    pub chain: Option<String>,
+    /// Told once, when the wait begins, who holds the lock.
+    pub on_wait: Option<Arc<dyn Fn(&LockInfo) + Send + Sync>>,
+}
+
+impl Default for LockOptions {
+    fn default() -> Self {
+        Self {
+            blocking: true,
+            wait: Wait::default(),
+            ttl_ms: None,
+            purpose: None,
+            patient: false,
+            tie: Tie::Auto,
+            chain: None,
+            on_wait: None,
+        }
+    }
+}
+
+/// A held lock, as everyone sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockInfo {
+    /// Its name.
+    pub name: String,
+    /// The fencing token of this grant: greater than that of every grant before.
+    pub token: i64,
+    /// Who holds it.
+    pub agent: String,
+    /// The holder's name for people.
+    pub agent_name: String,
+    /// The holder's session when it was granted.
+    pub session: Option<String>,
+    /// What for: what the holder said, else its session's purpose.
+    pub purpose: Option<String>,
+    /// When it was granted, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// When its lease ends, in milliseconds since 1970; none without a TTL.
+    pub expires_ms: Option<i64>,
+    /// How the holder is doing.
+    pub holder_state: AgentState,
+    /// Who waits for it, first come first.
+    pub waiters: Vec<LockWaiter>,
+    /// The scope's name.
+    pub scope: String,
+}
+
+/// One who waits for a lock.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockWaiter {
+    /// Its agent.
+    pub agent: String,
+    /// Its agent's name for people.
+    pub agent_name: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+/// Which locks to list.
+#[derive(Clone, Debug, Default)]
+pub struct LockFilter {
+    /// Every scope's.
+    pub all: bool,
+}
+
+/// The held locks of a scope, and how many others were left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockList {
+    /// By name.
+    pub locks: Vec<LockInfo>,
+    /// How many of other scopes were left out.
+    pub elsewhere: u64,
+}
+
+/// How to release a lock by name.
+#[derive(Clone, Debug, Default)]
+pub struct Unlock {
+    /// Even another's; the activity log remembers.
+    pub force: bool,
+    /// Only this grant.
+    pub token: Option<i64>,
+}
+
+/// A lock that is held; dropping it releases it.
+///
+/// The guard may go to another thread. It doesn't keep the lock against everything: a TTL, `pd unlock --force` or the
+/// machine's restart end the lease, and then [`release`](Lock::release) says so. Pass the [`token`](Lock::token) to
+/// whatever the lock protects, so that it can refuse a holder whose lease has ended.
+#[must_use = "a lock that is dropped is released at once"]
+pub struct Lock {
+    coordinator: Coordinator,
+    name: String,
+    scope: i64,
+    token: i64,
+    chain: String,
+    silence_ms: Option<i64>,
+    held: AtomicBool,
+}
+
+impl std::fmt::Debug for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lock").field("name", &self.name).field("token", &self.token).finish()
+    }
+}
+
+impl Lock {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The fencing token: greater than that of every grant of any lock before, and below 2^53.
+    pub fn token(&self) -> i64 {
+        self.token
+    }
+
+    /// What a command that runs under this lock gets as `PORT_DADDY_LOCK_CHAIN`, so that its own waits are known to
+    /// hold this lock up.
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// How long the holder may be silent before the lock is given away; none while the kernel vouches for its life.
+    pub fn silence_ms(&self) -> Option<i64> {
+        self.silence_ms
+    }
+
+    /// The lock as everyone sees it.
+    ///
+    /// # Errors
+    /// `LEASE_LOST` if it is no longer this one's, `STORE_*`.
+    pub fn info(&self) -> Result<LockInfo> {
+        let now = self.coordinator.inner.now()?;
+        self.coordinator.inner.db.read(|conn| match load(conn, self.scope, &self.name)? {
+            Some(row) if row.token == self.token => {
+                info(conn, &row, now, &*self.coordinator.inner.db.inputs().liveness)
+            }
+            other => Err(lease_lost(conn, &self.name, other)?),
+        })
+    }
+
+    /// Releases it, and hands it to the next in line.
+    ///
+    /// # Errors
+    /// `LEASE_LOST` if it was no longer this one's, `STORE_*`.
+    pub fn release(self) -> Result<()> {
+        self.held.store(false, Ordering::SeqCst);
+        self.coordinator.release_grant(self.scope, &self.name, self.token)
+    }
+
+    /// Ends the lease this many milliseconds from now.
+    ///
+    /// # Errors
+    /// `LEASE_LOST` if it is no longer this one's, `INVALID`, `STORE_*`.
+    pub fn extend(&self, ttl_ms: i64) -> Result<LockInfo> {
+        self.coordinator.extend_lock(&self.name, ttl_ms, Some(self.token))
+    }
+
+    /// Keeps the lock beyond the guard, as `pd lock` does: it now ends with [`unlock`](Coordinator::unlock), its TTL
+    /// or its holder.
+    pub fn leave(self) {
+        self.held.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.held.load(Ordering::SeqCst) {
+            // A drop can't report; a lease that was lost needs no release, and a handle that is closed has released.
+            let _ = self.coordinator.release_grant(self.scope, &self.name, self.token);
+        }
+    }
+}
+
+thread_local! {
+    /// Tokens of the `with_lock`s that this thread stands in, outermost first.
+    static CHAIN: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A row of `locks`.
+struct Row {
+    scope: i64,
+    name: String,
+    token: i64,
+    agent: String,
+    session: Option<String>,
+    live: Option<String>,
+    ticket: Option<i64>,
+    purpose: Option<String>,
+    since_ms: i64,
+    expires_awake_ms: Option<i64>,
+    boot: i64,
+}
+
+impl Row {
+    fn expired(&self, now: Now) -> bool {
+        self.expires_awake_ms.is_some_and(|e| self.boot != now.boot || e <= now.awake_ms)
+    }
+}
+
+/// What came of asking for a lock.
+enum Asked {
+    Granted(i64),
+    Held,
+    Queued(i64),
+}
+
+impl Coordinator {
+    /// Takes a lock: waits for it, or gives none where it is held and the options say not to wait.
+    ///
+    /// Not reentrant: a second call by the same agent waits like anyone's.
+    ///
+    /// # Errors
+    /// `NO_AGENT`, `INVALID`, `TIMEOUT`, `CANCELLED`, `DEADLOCK` (with the cycle), `STORE_*`.
+    pub fn lock(&self, name: &str, options: &LockOptions) -> Result<Option<Lock>> {
+        check_name("lock", name, 128)?;
+        check_ttl(options.ttl_ms)?;
+        if let Some(purpose) = &options.purpose {
+            check_text("purpose", purpose, 4096)?;
+        }
+        let chain = self.chain(options)?;
+        let tie_handle = match options.tie {
+            Tie::Auto => self.inner.face == Face::Library,
+            Tie::Agent => false,
+            Tie::Handle => true,
+        };
+        // A waiter needs a proof of its own life, whatever the lock will be tied to.
+        let live = if tie_handle || options.blocking { Some(self.inner.presence()?) } else { None };
+        let mut scope = 0;
+        let mut held_elsewhere = None;
+        let asked = self.act(Durability::Process, |tx, actor| {
+            scope = actor.scope;
+            let agent = actor.agent()?;
+            held_elsewhere = elsewhere(tx, actor.scope, name)?;
+            let Some(holder) = settle(tx, actor.scope, name)? else {
+                let live = if tie_handle { live.as_deref() } else { None };
+                let grant = Grant { agent, live, ticket: None, ttl_ms: options.ttl_ms, purpose: options.purpose.as_deref() };
+                return grant.insert(tx, actor.scope, name).map(Asked::Granted);
+            };
+            let Some(live) = live.as_deref().filter(|_| options.blocking) else { return Ok(Asked::Held) };
+            let alone = self.inner.face == Face::Shell;
+            if !options.patient {
+                let me = Newcomer { agent, alone, chain: &chain, name };
+                if let Some(cycle) = find_cycle(tx, &me, &holder)? {
+                    return Err(deadlock(tx, &me, &cycle)?);
+                }
+            }
+            let ticket = waiters::add(tx, &NewWaiter {
+                scope: actor.scope,
+                kind: Kind::Lock,
+                name,
+                agent: Some(agent),
+                live,
+                alone,
+                holds: &chain,
+                ttl_ms: options.ttl_ms,
+                purpose: options.purpose.as_deref(),
+            })?;
+            activity::record(tx, actor, "lock.wait", name, json!({"held_by": holder.agent}))?;
+            Ok(Asked::Queued(ticket))
+        })?;
+        if let Some(text) = held_elsewhere {
+            self.inner.notice(text);
+        }
+        let token = match asked {
+            Asked::Granted(token) => token,
+            Asked::Held => return Ok(None),
+            Asked::Queued(ticket) => {
+                let queue = Queue { coordinator: self, scope, name, ticket, done: false };
+                queue.wait(options, !tie_handle)?
+            }
+        };
+        let silence_ms = if tie_handle { None } else { self.allowed_silence()? };
+        let mut tokens = chain;
+        tokens.push(token);
+        let chain = tokens.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let held = AtomicBool::new(true);
+        Ok(Some(Lock { coordinator: self.clone(), name: name.to_owned(), scope, token, chain, silence_ms, held }))
+    }
+
+    /// Waits for a lock, runs `f` with its fencing token, and releases it, also when `f` panics.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), with `DEADLOCK` at once if this thread stands in a `with_lock` of the same name;
+    /// `TIMEOUT` where the options say not to wait and it is held; `LEASE_LOST` if the lease ended while `f` ran.
+    pub fn with_lock<T>(&self, name: &str, options: &LockOptions, f: impl FnOnce(i64) -> T) -> Result<T> {
+        struct Link;
+        impl Drop for Link {
+            fn drop(&mut self) {
+                CHAIN.with_borrow_mut(|chain| chain.pop());
+            }
+        }
+        let options = LockOptions { tie: Tie::Handle, ..options.clone() };
+        let lock = self.lock(name, &options)?.ok_or_else(|| {
+            Error::new(ErrorKind::LockHeld, format!("the lock {name:?} is held")).with("lock", name)
+        })?;
+        CHAIN.with_borrow_mut(|chain| chain.push(lock.token));
+        let value = {
+            let _link = Link;
+            f(lock.token)
+        };
+        lock.release()?;
+        Ok(value)
+    }
+
+    /// Releases a lock by name: the caller's own, or with `force` anyone's.
+    ///
+    /// # Errors
+    /// `NOT_HELD` if nobody holds it, `NOT_OWNER` if another does, `LEASE_LOST` if `token` is of an earlier grant,
+    /// `NO_AGENT`, `INVALID`, `STORE_*`.
+    pub fn unlock(&self, name: &str, unlock: &Unlock) -> Result<LockInfo> {
+        check_name("lock", name, 128)?;
+        let mine = self.inner.own_proof().map(|p| p.live);
+        let mut held_elsewhere = None;
+        let result = self.act(Durability::Process, |tx, actor| {
+            let Some(row) = settle(tx, actor.scope, name)? else {
+                held_elsewhere = elsewhere(tx, actor.scope, name)?;
+                return Err(not_held(name));
+            };
+            if !unlock.force {
+                may_release(tx, &row, actor.agent()?, mine.as_deref(), unlock.token, "released")?;
+            }
+            let info = info(tx, &row, tx.now, tx.liveness())?;
+            let forced = unlock.force && actor.agent.as_deref() != Some(row.agent.as_str());
+            let kind = if forced { "lock.force" } else { "lock.release" };
+            activity::record(tx, actor, kind, name, json!({"token": row.token, "holder": row.agent}))?;
+            hand_over(tx, &row)?;
+            Ok(info)
+        });
+        if let Some(text) = held_elsewhere {
+            self.inner.notice(text);
+        }
+        result
+    }
+
+    /// Ends the lease of a lock this many milliseconds from now, whatever its TTL was.
+    ///
+    /// # Errors
+    /// As [`unlock`](Self::unlock), and `INVALID` for a TTL that isn't positive.
+    pub fn extend_lock(&self, name: &str, ttl_ms: i64, token: Option<i64>) -> Result<LockInfo> {
+        check_name("lock", name, 128)?;
+        check_ttl(Some(ttl_ms))?;
+        let mine = self.inner.own_proof().map(|p| p.live);
+        self.act(Durability::Process, |tx, actor| {
+            let Some(row) = settle(tx, actor.scope, name)? else {
+                return Err(if token.is_some() { lease_lost(tx, name, None)? } else { not_held(name) });
+            };
+            may_release(tx, &row, actor.agent()?, mine.as_deref(), token, "extended")?;
+            tx.prepare_cached(
+                "UPDATE locks SET ttl_ms = ?3, expires_awake_ms = ?4, boot = ?5 WHERE scope = ?1 AND name = ?2",
+            )?
+            .execute((row.scope, name, ttl_ms, tx.now.awake_ms + ttl_ms, tx.now.boot))?;
+            activity::record(tx, actor, "lock.extend", name, json!({"token": row.token, "ttl_ms": ttl_ms}))?;
+            // Whoever waits sleeps until the old end of the lease: it reads the new one when that comes.
+            let row = load(tx, row.scope, name)?.ok_or_else(|| Error::internal("an updated lock is gone"))?;
+            info(tx, &row, tx.now, tx.liveness())
+        })
+    }
+
+    /// Lists the held locks and who waits for them. Whoever is found dead by looking is buried.
+    ///
+    /// # Errors
+    /// `STORE_*`.
+    pub fn locks(&self, filter: &LockFilter) -> Result<LockList> {
+        self.bury_the_dead()?;
+        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
+        let rows = |conn: &Connection| -> Result<Vec<Row>> {
+            let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM locks ORDER BY scope, name"))?;
+            Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
+        };
+        let void = self.inner.db.read(|conn| {
+            let mut void = rows(conn)?;
+            void.retain(|r| r.expired(now) || r.live.as_ref().is_some_and(|l| !life::live_held(&*inputs.liveness, l)));
+            Ok(void)
+        })?;
+        if !void.is_empty() {
+            self.inner
+                .db
+                .write(Durability::Process, |tx| void.iter().try_for_each(|r| settle(tx, r.scope, &r.name).map(|_| ())))?;
+        }
+        self.inner.db.read(|conn| {
+            let here = self.inner.known_scope_row(conn)?;
+            let mut list = LockList { locks: Vec::new(), elsewhere: 0 };
+            for row in rows(conn)? {
+                if filter.all || Some(row.scope) == here {
+                    list.locks.push(info(conn, &row, now, &*inputs.liveness)?);
+                } else {
+                    list.elsewhere += 1;
+                }
+            }
+            list.locks.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(list)
+        })
+    }
+
+    /// The lock of that name in the caller's scope, if it is held.
+    ///
+    /// # Errors
+    /// `INVALID`, `STORE_*`.
+    pub fn lock_info(&self, name: &str) -> Result<Option<LockInfo>> {
+        check_name("lock", name, 128)?;
+        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
+        self.inner.db.read(|conn| {
+            let Some(scope) = self.inner.known_scope_row(conn)? else { return Ok(None) };
+            load(conn, scope, name)?.map(|row| info(conn, &row, now, &*inputs.liveness)).transpose()
+        })
+    }
+
+    fn chain(&self, options: &LockOptions) -> Result<Vec<i64>> {
+        let mut chain = Vec::new();
+        for part in options.chain.as_deref().unwrap_or("").split(',').filter(|p| !p.is_empty()) {
+            chain.push(part.parse().map_err(|_| {
+                Error::invalid(format!("PORT_DADDY_LOCK_CHAIN holds {part:?}: it is a list of tokens set by pd with-lock"))
+                    .hint("unset PORT_DADDY_LOCK_CHAIN")
+            })?);
+        }
+        CHAIN.with_borrow(|own| chain.extend(own));
+        Ok(chain)
+    }
+
+    fn release_grant(&self, scope: i64, name: &str, token: i64) -> Result<()> {
+        let in_time = self.inner.db.write(Durability::Process, |tx| {
+            let row = match load(tx, scope, name)? {
+                Some(row) if row.token == token => row,
+                other => return Err(lease_lost(tx, name, other)?),
+            };
+            let expired = row.expired(tx.now);
+            let kind = if expired { "lock.expire" } else { "lock.release" };
+            activity::record_as(tx, Some(&row.agent), scope, kind, name, json!({"token": token}))?;
+            hand_over(tx, &row)?;
+            Ok(!expired)
+        })?;
+        if in_time { Ok(()) } else { self.inner.db.read(|conn| Err(lease_lost(conn, name, None)?)) }
+    }
+
+    /// How long the calling agent may be silent before its locks are given away.
+    fn allowed_silence(&self) -> Result<Option<i64>> {
+        let Some(id) = &self.inner.caller.agent else { return Ok(None) };
+        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
+        self.inner.db.read(|conn| {
+            let holding: Vec<_> = life::proofs(conn, id, now.boot)?
+                .into_iter()
+                .filter(|p| p.kind != ProofKind::Command && inputs.liveness.holds(p) == Holds::Yes)
+                .collect();
+            let promised: Option<bool> = conn
+                .prepare_cached("SELECT promised FROM agents WHERE id = ?1")?
+                .query_row([id], |r| r.get(0))
+                .optional()?;
+            Ok(match (holding.iter().any(|p| p.kind != ProofKind::Shell), holding.is_empty(), promised) {
+                (true, ..) => None,
+                (false, false, _) => Some(life::SILENCE_OF_A_SHELL_MS),
+                (false, true, Some(true)) => Some(life::SILENCE_AFTER_PROMISE_MS),
+                (false, true, _) => Some(life::SILENCE_WITHOUT_PROOF_MS),
+            })
+        })
+    }
+}
+
+/// A place in the queue for a lock.
+struct Queue<'a> {
+    coordinator: &'a Coordinator,
+    scope: i64,
+    name: &'a str,
+    ticket: i64,
+    done: bool,
+}
+
+impl Queue<'_> {
+    /// Waits to be granted the lock; gives its token. `to_agent`: it then shares the agent's life, not the handle's.
+    fn wait(mut self, options: &LockOptions, to_agent: bool) -> Result<i64> {
+        let inner = &self.coordinator.inner;
+        let mut waiting = self.coordinator.waiting(vec![Topic::ticket(self.ticket)], &options.wait)?;
+        let mut watched: Option<(i64, sys::watch::DeathWatch)> = None;
+        let died = Arc::new(AtomicBool::new(false));
+        let mut told = false;
+        let token = loop {
+            let now = inner.now()?;
+            let (granted, holder) = waiting.read(|conn| {
+                let holder = load(conn, self.scope, self.name)?;
+                Ok((holder.as_ref().filter(|h| h.ticket == Some(self.ticket)).map(|h| h.token), holder))
+            })?;
+            if let Some(token) = granted {
+                break token;
+            }
+            let Some(holder) = holder else {
+                // Freed by hand, or by a library that hands on differently: whoever is first takes it.
+                self.settle()?;
+                continue;
+            };
+            if !told {
+                told = true;
+                if let Some(on_wait) = &options.on_wait {
+                    let liveness = &*inner.db.inputs().liveness;
+                    on_wait(&waiting.read(|conn| info(conn, &holder, now, liveness))?);
+                }
+            }
+            if holder.expired(now) || died.swap(false, Ordering::SeqCst) || self.is_void(&holder, now)? {
+                watched = None;
+                self.settle()?;
+                if !self.still_held(holder.token)? {
+                    continue;
+                }
+            }
+            if watched.as_ref().is_none_or(|(token, _)| *token != holder.token) {
+                watched = self.watch(&holder, &died)?.map(|w| (holder.token, w));
+            }
+            let until = holder
+                .expires_awake_ms
+                .map(|e| Instant::now() + Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
+            if waiting.sleep(until)? == Woken::TimedOut {
+                match self.leave()? {
+                    Some(token) => break token,
+                    None => return Err(timed_out(self.coordinator, self.name, &holder, options.wait.timeout)?),
+                }
+            }
+        };
+        if to_agent {
+            inner.db.write(Durability::Process, |tx| {
+                let kept = tx
+                    .prepare_cached("UPDATE locks SET live = NULL, ticket = NULL WHERE scope = ?1 AND name = ?2 AND token = ?3")?
+                    .execute((self.scope, self.name, token))?;
+                if kept == 0 { Err(lease_lost(tx, self.name, None)?) } else { Ok(()) }
+            })?;
+        }
+        self.done = true;
+        Ok(token)
+    }
+
+    /// Whether what the lock lives by is gone, as far as a read can tell.
+    fn is_void(&self, holder: &Row, now: Now) -> Result<bool> {
+        let inner = &self.coordinator.inner;
+        let liveness = &*inner.db.inputs().liveness;
+        match &holder.live {
+            Some(live) => Ok(!life::live_held(liveness, live)),
+            None => inner.db.read(|conn| {
+                Ok(matches!(agents::verdict(conn, &holder.agent, now, liveness)?, Some(life::Verdict::Dead { .. })))
+            }),
+        }
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.coordinator.inner.db.write(Durability::Process, |tx| {
+            if settle(tx, self.scope, self.name)?.is_none()
+                && let Some(first) = waiters::first_for_lock(tx, self.scope, self.name)?
+            {
+                grant_to(tx, &first)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn still_held(&self, token: i64) -> Result<bool> {
+        let row = self.coordinator.inner.db.read(|conn| load(conn, self.scope, self.name))?;
+        Ok(row.is_some_and(|r| r.token == token))
+    }
+
+    /// Watches for the death of whatever the lock lives by.
+    fn watch(&self, holder: &Row, died: &Arc<AtomicBool>) -> Result<Option<sys::watch::DeathWatch>> {
+        use sys::watch::{DeathWatch, Subject};
+        let inner = &self.coordinator.inner;
+        let live = |name: &str| Subject::Live {
+            dir: inner.db.live_dir(),
+            name: name.to_owned(),
+            pid: crate::coordinator::live_pid(&inner.db.live_dir(), name),
+        };
+        let subjects: Vec<Subject> = match &holder.live {
+            Some(name) => vec![live(name)],
+            None => {
+                let now = inner.now()?;
+                let liveness = &*inner.db.inputs().liveness;
+                let proofs = inner.db.read(|conn| life::proofs(conn, &holder.agent, now.boot))?;
+                let holding = proofs.iter().filter(|p| p.kind != ProofKind::Command && liveness.holds(p) == Holds::Yes);
+                holding
+                    .map(|p| match p.live.as_str() {
+                        "" => Subject::Process(life::process_id(p)),
+                        name => live(name),
+                    })
+                    .collect()
+            }
+        };
+        if subjects.is_empty() {
+            return Ok(None);
+        }
+        let (died, ticket) = (Arc::clone(died), Topic::ticket(self.ticket));
+        let weak = Arc::downgrade(inner);
+        Ok(Some(DeathWatch::start(
+            subjects,
+            Box::new(move || {
+                died.store(true, Ordering::SeqCst);
+                if let Some(inner) = weak.upgrade() {
+                    inner.db.wakes().wake(ticket);
+                }
+            }),
+        )))
+    }
+
+    /// Leaves the queue; gives the token if the lock was granted in the meantime.
+    fn leave(&mut self) -> Result<Option<i64>> {
+        let token = self.coordinator.inner.db.write(Durability::Process, |tx| {
+            waiters::remove(tx, self.ticket)?;
+            Ok(load(tx, self.scope, self.name)?.filter(|r| r.ticket == Some(self.ticket)).map(|r| r.token))
+        })?;
+        self.done = token.is_none();
+        Ok(token)
+    }
+}
+
+impl Drop for Queue<'_> {
+    /// However the wait ends early, nothing stays behind: no waiter, and no lock granted to nobody.
+    fn drop(&mut self) {
+        if !self.done
+            && let Ok(Some(token)) = self.leave()
+        {
+            let _ = self.coordinator.release_grant(self.scope, self.name, token);
+        }
+    }
+}
+
+/// A grant about to be written.
+struct Grant<'a> {
+    agent: &'a str,
+    live: Option<&'a str>,
+    ticket: Option<i64>,
+    ttl_ms: Option<i64>,
+    purpose: Option<&'a str>,
+}
+
+impl Grant<'_> {
+    fn insert(&self, tx: &Tx<'_>, scope: i64, name: &str) -> Result<i64> {
+        let token = tx.next_token()?;
+        tx.prepare_cached(
+            "INSERT INTO locks (scope, name, token, agent, session, live, ticket, purpose, since_ms, ttl_ms,
+                                expires_awake_ms, boot)
+             VALUES (?1, ?2, ?3, ?4,
+                     (SELECT id FROM sessions WHERE agent = ?4 AND status = 'active' AND scope = ?1 ORDER BY seq DESC),
+                     ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute((
+            scope,
+            name,
+            token,
+            self.agent,
+            self.live,
+            self.ticket,
+            self.purpose,
+            tx.now.wall_ms,
+            self.ttl_ms,
+            self.ttl_ms.map(|t| tx.now.awake_ms + t),
+            tx.now.boot,
+        ))?;
+        activity::record_as(tx, Some(self.agent), scope, "lock.grant", name, json!({"token": token}))?;
+        Ok(token)
+    }
+}
+
+/// Gives a free lock to a waiter and wakes it.
+fn grant_to(tx: &Tx<'_>, waiter: &Waiter) -> Result<()> {
+    let agent = waiter.agent.as_deref().ok_or_else(|| Error::internal("a waiter for a lock without an agent"))?;
+    let grant = Grant {
+        agent,
+        live: Some(&waiter.live),
+        ticket: Some(waiter.ticket),
+        ttl_ms: waiter.ttl_ms,
+        purpose: waiter.purpose.as_deref(),
+    };
+    grant.insert(tx, waiter.scope, &waiter.name)?;
+    waiters::remove(tx, waiter.ticket)?;
+    tx.wake(Topic::ticket(waiter.ticket));
+    Ok(())
+}
+
+/// Ends a grant and hands the lock to the first living waiter.
+fn hand_over(tx: &Tx<'_>, row: &Row) -> Result<()> {
+    tx.prepare_cached("DELETE FROM locks WHERE scope = ?1 AND name = ?2 AND token = ?3")?
+        .execute((row.scope, &row.name, row.token))?;
+    if let Some(first) = waiters::first_for_lock(tx, row.scope, &row.name)? {
+        grant_to(tx, &first)?;
+    }
+    Ok(())
+}
+
+/// Who holds the lock, once what has ended is ended: an expired lease, a lost live file, a dead agent. Each may hand the
+/// lock to the next waiter, who may be dead by now too.
+fn settle(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Row>> {
+    while let Some(row) = load(tx, scope, name)? {
+        let ended = if row.expired(tx.now) {
+            Some("lock.expire")
+        } else {
+            match &row.live {
+                Some(live) => (!life::live_held(tx.liveness(), live)).then_some("lock.orphan"),
+                None => {
+                    // Burying frees what the agent held, so look again.
+                    agents::check(tx, &row.agent)?;
+                    let after = load(tx, scope, name)?;
+                    if after.as_ref().is_none_or(|a| a.token != row.token) {
+                        continue;
+                    }
+                    None
+                }
+            }
+        };
+        let Some(kind) = ended else { return Ok(Some(row)) };
+        activity::record_as(tx, Some(&row.agent), scope, kind, name, json!({"token": row.token}))?;
+        hand_over(tx, &row)?;
+    }
+    Ok(None)
+}
+
+/// Frees the locks of an agent that was found dead. Those tied to a handle that lives on stay (an orphaned command keeps
+/// its lock), and a lease outlives mere silence.
+pub(crate) fn free_after_death(tx: &Tx<'_>, agent: &str, proven: bool) -> Result<()> {
+    for row in of_agent(tx, agent)? {
+        let ends = match &row.live {
+            Some(live) => !life::live_held(tx.liveness(), live),
+            None => proven || row.expires_awake_ms.is_none() || row.expired(tx.now),
+        };
+        if ends {
+            let detail = json!({"token": row.token});
+            activity::record_as(tx, Some(agent), row.scope, "lock.orphan", &row.name, detail)?;
+            hand_over(tx, &row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Releases what an agent holds from the shell, because it leaves.
+pub(crate) fn release_all_of_agent(tx: &Tx<'_>, agent: &str) -> Result<()> {
+    of_agent(tx, agent)?.iter().filter(|r| r.live.is_none()).try_for_each(|r| released(tx, r))
+}
+
+/// Releases what a handle holds, because it is closed.
+pub(crate) fn release_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
+    let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM locks WHERE live = ?1"))?;
+    let rows: Vec<Row> = statement.query_map([live], row)?.collect::<Result<_, _>>()?;
+    rows.iter().try_for_each(|r| released(tx, r))
+}
+
+fn released(tx: &Tx<'_>, row: &Row) -> Result<()> {
+    activity::record_as(tx, Some(&row.agent), row.scope, "lock.release", &row.name, json!({"token": row.token}))?;
+    hand_over(tx, row)
+}
+
+fn of_agent(conn: &Connection, agent: &str) -> Result<Vec<Row>> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM locks WHERE agent = ?1"))?;
+    Ok(statement.query_map([agent], row)?.collect::<Result<_, _>>()?)
+}
+
+const COLUMNS: &str =
+    "scope, name, token, agent, session, live, ticket, purpose, since_ms, expires_awake_ms, boot";
+
+fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        scope: r.get(0)?,
+        name: r.get(1)?,
+        token: r.get(2)?,
+        agent: r.get(3)?,
+        session: r.get(4)?,
+        live: r.get(5)?,
+        ticket: r.get(6)?,
+        purpose: r.get(7)?,
+        since_ms: r.get(8)?,
+        expires_awake_ms: r.get(9)?,
+        boot: r.get(10)?,
+    })
+}
+
+fn load(conn: &Connection, scope: i64, name: &str) -> Result<Option<Row>> {
+    let sql = format!("SELECT {COLUMNS} FROM locks WHERE scope = ?1 AND name = ?2");
+    Ok(conn.prepare_cached(&sql)?.query_row((scope, name), row).optional()?)
+}
+
+fn info(conn: &Connection, row: &Row, now: Now, liveness: &dyn life::Liveness) -> Result<LockInfo> {
+    let mut names = Names::default();
+    let purpose = match (&row.purpose, &row.session) {
+        (Some(purpose), _) => Some(purpose.clone()),
+        (None, Some(session)) => conn
+            .prepare_cached("SELECT purpose FROM sessions WHERE id = ?1")?
+            .query_row([session], |r| r.get(0))
+            .optional()?,
+        (None, None) => None,
+    };
+    let mut statement = conn.prepare_cached(
+        "SELECT agent, since_ms FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 ORDER BY ticket",
+    )?;
+    let waiting: Vec<(String, i64)> =
+        statement.query_map((row.scope, &row.name), |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
+    let waiters = waiting
+        .into_iter()
+        .map(|(agent, since_ms)| Ok(LockWaiter { agent_name: names.of(conn, &agent)?, agent, since_ms }))
+        .collect::<Result<_>>()?;
+    Ok(LockInfo {
+        name: row.name.clone(),
+        token: row.token,
+        agent: row.agent.clone(),
+        agent_name: names.of(conn, &row.agent)?,
+        session: row.session.clone(),
+        purpose,
+        since_ms: row.since_ms,
+        expires_ms: row.expires_awake_ms.map(|e| now.wall_ms + (e - now.awake_ms)),
+        holder_state: agents::load_by_id(conn, &row.agent, now, liveness)?.state,
+        waiters,
+        scope: conn
+            .prepare_cached("SELECT name FROM scopes WHERE id = ?1")?
+            .query_row([row.scope], |r| r.get(0))?,
+    })
+}
+
+/// What to tell one whose lock has a namesake held in another scope: the likeliest mistake is to think it the same.
+fn elsewhere(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<String>> {
+    let other: Option<(String, String)> = tx
+        .prepare_cached(
+            "SELECT l.agent, s.name FROM locks l JOIN scopes s ON s.id = l.scope
+             WHERE l.name = ?1 AND l.scope <> ?2 LIMIT 1",
+        )?
+        .query_row((name, scope), |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?;
+    Ok(other.map(|(agent, other)| {
+        format!("{agent} holds another lock called {name} in the scope {other}; to share it, pass --scope or set PORT_DADDY_SCOPE")
+    }))
+}
+
+fn may_release(
+    conn: &Connection,
+    row: &Row,
+    agent: &str,
+    mine: Option<&str>,
+    token: Option<i64>,
+    what: &str,
+) -> Result<()> {
+    match token {
+        Some(token) if token == row.token => return Ok(()),
+        Some(_) if row.agent == agent => {
+            return Err(Error::new(
+                ErrorKind::LeaseLost,
+                format!("the lock {:?} was granted again since: its token is now {}", row.name, row.token),
+            )
+            .with("lock", row.name.as_str())
+            .with("token", row.token));
+        }
+        Some(_) => {}
+        None if row.agent == agent && (row.live.is_none() || row.live.as_deref() == mine) => return Ok(()),
+        None if row.agent == agent => {
+            return Err(Error::new(
+                ErrorKind::NotOwner,
+                format!("the lock {:?} belongs to a running program of {agent} and can't be {what} by name", row.name),
+            )
+            .with("lock", row.name.as_str())
+            .with("holder", agent)
+            .hint("end that program, or pass --force"));
+        }
+        None => {}
+    }
+    let name = Names::default().of(conn, &row.agent)?;
+    Err(Error::new(
+        ErrorKind::NotOwner,
+        format!("the lock {:?} is held by {name} and can't be {what} by {agent}", row.name),
+    )
+    .with("lock", row.name.as_str())
+    .with("holder", row.agent.as_str())
+    .with("since_ms", row.since_ms)
+    .hint("ask its holder, or pass --force to take it away (the activity log remembers)"))
+}
+
+fn not_held(name: &str) -> Error {
+    Error::new(ErrorKind::NotHeld, format!("nobody holds the lock {name:?}")).with("lock", name).hint("pd locks lists what is held")
+}
+
+fn lease_lost(conn: &Connection, name: &str, now_held: Option<Row>) -> Result<Error> {
+    let (text, holder) = match now_held {
+        Some(row) => {
+            let holder = Names::default().of(conn, &row.agent)?;
+            (format!("the lease of the lock {name:?} ended before it was released, and {holder} holds it now"), Some(row.agent))
+        }
+        None => (format!("the lease of the lock {name:?} ended before it was released"), None),
+    };
+    Ok(Error::new(ErrorKind::LeaseLost, text)
+        .with("lock", name)
+        .with("holder", holder)
+        .hint("check what ran under it: it may not have been alone"))
+}
+
+fn timed_out(coordinator: &Coordinator, name: &str, holder: &Row, timeout: Option<Duration>) -> Result<Error> {
+    let holder_name = coordinator.inner.db.read(|conn| Names::default().of(conn, &holder.agent))?;
+    let waited = timeout.unwrap_or_default();
+    Ok(Error::new(ErrorKind::Timeout, format!("the lock {name:?} was still held by {holder_name} after {waited:?}"))
+        .with("lock", name)
+        .with("holder", holder.agent.as_str())
+        .with("since_ms", holder.since_ms))
+}
+
+fn check_ttl(ttl_ms: Option<i64>) -> Result<()> {
+    match ttl_ms {
+        Some(ttl) if !(1..=MAX_TTL_MS).contains(&ttl) => Err(Error::invalid(format!(
+            "the TTL {ttl} ms is out of range: it is 1 ms to 366 days"
+        ))
+        .with("ttl_ms", ttl)
+        .hint("leave it out for a lock that lives as long as its holder")),
+        _ => Ok(()),
+    }
+}
+
+/// One who is about to wait.
+struct Newcomer<'a> {
+    agent: &'a str,
+    alone: bool,
+    chain: &'a [i64],
+    name: &'a str,
+}
+
+impl Newcomer<'_> {
+    /// Whether the newcomer's wait holds this lock up.
+    fn holds_up(&self, lock: &Row) -> bool {
+        self.chain.contains(&lock.token) || (self.alone && lock.live.is_none() && lock.agent == self.agent)
+    }
+}
+
+/// One step of a cycle: an agent that holds a lock and waits for the next.
+#[derive(Serialize)]
+struct Step {
+    agent: String,
+    holds: String,
+    waits_for: String,
+}
+
+/// Follows who waits behind the lock that the newcomer wants, and finds a way back to the newcomer.
+fn find_cycle(tx: &Tx<'_>, me: &Newcomer<'_>, wanted: &Row) -> Result<Option<Vec<Step>>> {
+    if me.holds_up(wanted) {
+        let (holds, waits_for) = (wanted.name.clone(), me.name.to_owned());
+        return Ok(Some(vec![Step { agent: me.agent.to_owned(), holds, waits_for }]));
+    }
+    let all = waiters::living_of_kind(tx, Kind::Lock)?;
+    let mut seen = vec![wanted.token];
+    // Each entry: a held lock, and the steps that lead to it.
+    let mut open: Vec<(Row, Vec<usize>)> = Vec::new();
+    let start = load(tx, wanted.scope, &wanted.name)?.ok_or_else(|| Error::internal("a held lock is gone"))?;
+    open.push((start, Vec::new()));
+    while let Some((lock, path)) = open.pop() {
+        for (index, waiter) in all.iter().enumerate() {
+            let agents_own = waiter.alone && lock.live.is_none() && waiter.agent.as_deref() == Some(&lock.agent);
+            if !agents_own && !waiter.holds.contains(&lock.token) {
+                continue;
+            }
+            let Some(next) = load(tx, waiter.scope, &waiter.name)? else { continue };
+            let mut path = path.clone();
+            path.push(index);
+            if me.holds_up(&next) {
+                let mut holds = wanted.name.clone();
+                let mut steps = vec![Step { agent: me.agent.to_owned(), holds: next.name.clone(), waits_for: holds.clone() }];
+                for index in path {
+                    let waiter = &all[index];
+                    let agent = waiter.agent.clone().unwrap_or_default();
+                    steps.push(Step { agent, holds, waits_for: waiter.name.clone() });
+                    holds = waiter.name.clone();
+                }
+                return Ok(Some(steps));
+            }
+            if !seen.contains(&next.token) {
+                seen.push(next.token);
+                open.push((next, path));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn deadlock(conn: &Connection, me: &Newcomer<'_>, cycle: &[Step]) -> Result<Error> {
+    let mut names = Names::default();
+    let text = match cycle {
+        [own] => format!("{} already holds {} and would wait for itself", names.of(conn, &own.agent)?, own.holds),
+        [own, others @ ..] => {
+            let mut parts =
+                vec![format!("{} holds {} and would wait for {}", names.of(conn, &own.agent)?, own.holds, own.waits_for)];
+            for step in others {
+                let agent = names.of(conn, &step.agent)?;
+                parts.push(format!("{agent} holds {} and waits for {}", step.holds, step.waits_for));
+            }
+            parts.join("; ")
+        }
+        [] => String::new(),
+    };
+    let cycle = serde_json::to_value(cycle).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(Error::new(ErrorKind::Deadlock, format!("waiting for the lock {:?} would never end: {text}", me.name))
+        .with("lock", me.name)
+        .with("cycle", cycle)
+        .hint("release what you hold first, and take locks in one order everywhere"))
+}
