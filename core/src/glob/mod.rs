@@ -201,14 +201,12 @@ fn name_matches(toks: &[Tok], name: &str) -> bool {
                 retry = Some((t, rest.clone()));
                 continue;
             }
-            Some(tok) => {
-                if rest.next().is_some_and(|c| tok.has(c)) {
-                    t += 1;
-                    continue;
-                }
+            Some(tok) if rest.next().is_some_and(|c| tok.has(c)) => {
+                t += 1;
+                continue;
             }
             None if rest.as_str().is_empty() => return true,
-            None => {}
+            _ => {}
         }
         match &mut retry {
             Some((after, from)) => {

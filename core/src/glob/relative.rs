@@ -19,9 +19,17 @@ pub fn relative_to(input: &str, cwd: &Path, root: &Path) -> Result<String> {
     let typed = if cfg!(windows) { input.replace('\\', "/") } else { input.to_owned() };
     let root_names = names(root)?;
     let absolute = is_absolute(&typed);
-    let mut parts: Vec<String> =
-        if absolute { Vec::new() } else { names(cwd)?.iter().map(|n| FilePattern::escape(n)).collect() };
-    let pieces = split(&typed);
+    // A shell or a program that completes a path writes the root's own name as it is, whatever characters it holds.
+    let root_text = root_names.iter().map(|n| format!("/{n}")).collect::<String>();
+    let root_text = if cfg!(windows) { root_text.trim_start_matches('/') } else { &root_text };
+    let in_root = typed.strip_prefix(root_text).filter(|rest| absolute && (rest.is_empty() || rest.starts_with('/')));
+    let start = match (in_root, absolute) {
+        (Some(_), _) => root_names.clone(),
+        (None, true) => Vec::new(),
+        (None, false) => names(cwd)?,
+    };
+    let mut parts: Vec<String> = start.iter().map(|n| FilePattern::escape(n)).collect();
+    let pieces = split(in_root.unwrap_or(&typed));
     for piece in &pieces {
         match plain(piece).as_deref() {
             Some("" | ".") => {}
@@ -110,18 +118,19 @@ fn plain(segment: &str) -> Option<String> {
     Some(name)
 }
 
-/// What remains below the root. An absolute path that a shell or a program completed has the root's own name unescaped,
-/// whatever characters it holds.
+/// What remains below the root.
 fn below<'a>(parts: &'a [String], root: &[String]) -> Option<&'a [String]> {
-    let same = |part: &String, name: &String| part == name || plain(part).as_ref() == Some(name);
-    (parts.len() >= root.len() && parts.iter().zip(root).all(|(p, n)| same(p, n))).then(|| &parts[root.len()..])
+    let inside = parts.len() >= root.len() && parts.iter().zip(root).all(|(p, n)| plain(p).as_ref() == Some(n));
+    inside.then(|| &parts[root.len()..])
 }
 
 /// The shortest leading path that resolves to the root or below gives the place; what follows stays as it was typed.
 fn through_links(parts: &[String], root: &Path) -> Option<Vec<String>> {
-    let mut leading = PathBuf::from("/");
+    let mut leading = PathBuf::from(if cfg!(windows) { "" } else { "/" });
     for (i, part) in parts.iter().enumerate() {
-        leading.push(plain(part)?);
+        let name = plain(part)?;
+        // A drive alone, `C:`, would mean the current directory on it.
+        leading.push(if cfg!(windows) && i == 0 { name + "/" } else { name });
         let real = leading.canonicalize().ok()?;
         if let Ok(inside) = real.strip_prefix(root) {
             let inside = names(inside).ok()?;
@@ -163,9 +172,13 @@ mod tests {
         ] {
             assert_eq!(at(input, cwd).unwrap(), expected, "{input} in {cwd}");
         }
+        for odd in ["/home/[x]/repo", "/home/[x/re{po"].map(Path::new) {
+            assert_eq!(relative_to(&format!("{}/a*/", odd.display()), odd, odd).unwrap(), "a*/");
+            assert_eq!(relative_to("b", odd, odd).unwrap(), "b");
+        }
         let odd = Path::new("/home/[x]/repo");
-        assert_eq!(relative_to("/home/[x]/repo/a*", odd, odd).unwrap(), "a*");
-        assert_eq!(relative_to("b", odd, odd).unwrap(), "b");
+        assert_eq!(relative_to("/home/\\[x]/repo/a", odd, odd).unwrap(), "a");
+        assert_eq!(relative_to("/etc/x", Path::new("/"), Path::new("/")).unwrap(), "etc/x");
         assert_eq!(relative_to("etc/x", Path::new("/"), Path::new("/")).unwrap(), "etc/x");
         assert_eq!(relative_to("../..", Path::new("/a"), Path::new("/")).unwrap(), ".");
     }
