@@ -277,11 +277,12 @@ mod tests {
         let live = LiveFile::create(Path::new(&dir), "a", b"").unwrap();
         let inherited = live.inheritable().unwrap();
         // It ends when the test lets go of our common stdin.
-        let orphan = Command::new("sh").args(["-c", "read x"]).spawn().unwrap();
+        let mut orphan = Command::new("sh").args(["-c", "read x"]).spawn().unwrap();
         drop(inherited);
         say("ready");
         say(&orphan.id().to_string());
         barrier();
+        orphan.wait().unwrap();
     }
 
     #[test]
