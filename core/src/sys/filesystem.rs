@@ -1,0 +1,262 @@
+//! Where the database may lie: its directory, who may write there, and the filesystem below.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+
+const WAY_OUT: &str = "name a database on a local disk with PORT_DADDY_DB or --db";
+
+/// Refuses a filesystem on which processes can't share a write-ahead log: network filesystems, those of virtual
+/// machines and FUSE. `dir` need not exist yet. What the platform can't tell is let pass.
+pub(crate) fn check(dir: &Path) -> Result<()> {
+    let Some(found) = dir.ancestors().find(|ancestor| ancestor.exists()) else { return Ok(()) };
+    let Some(name) = platform::unsafe_filesystem(found) else { return Ok(()) };
+    let what = format!("{} is on {name}, where processes can't safely share a database", dir.display());
+    Err(Error::new(ErrorKind::StoreFilesystem, what)
+        .with("path", dir.display().to_string())
+        .with("filesystem", name)
+        .hint(WAY_OUT))
+}
+
+/// Creates `dir` and its missing parents for us alone, and refuses one that others may write to: they could put
+/// another database in place.
+pub(crate) fn prepare_dir(dir: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|e| Error::io("creating the directory", dir, e))?;
+    let found = std::fs::metadata(dir).map_err(|e| Error::io("looking at", dir, e))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let us = rustix::process::geteuid().as_raw();
+        if found.uid() != us && found.uid() != 0 {
+            let what = format!("{} belongs to another user (uid {}; we are {us})", dir.display(), found.uid());
+            return Err(Error::new(ErrorKind::StorePermission, what)
+                .with("path", dir.display().to_string())
+                .hint("name a database in a directory of your own with PORT_DADDY_DB or --db"));
+        }
+        let mode = found.mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            let what = format!(
+                "other users may write to {} (mode {mode:04o}): the database's directory must be its owner's alone",
+                dir.display()
+            );
+            let hint = if mode & 0o1000 != 0 || found.uid() != us {
+                "name a database in a directory of your own below it with PORT_DADDY_DB or --db".to_owned()
+            } else {
+                format!("run chmod go-w {}, or name another with PORT_DADDY_DB or --db", quoted(dir))
+            };
+            return Err(Error::new(ErrorKind::StorePermission, what)
+                .with("path", dir.display().to_string())
+                .with("mode", mode)
+                .hint(hint));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = found;
+    Ok(())
+}
+
+/// As a shell takes it.
+#[cfg(unix)]
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    if path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%,:".contains(c)) {
+        return path;
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
+}
+
+/// The user's own directory for the database, as `env` has it; not created here.
+pub(crate) fn state_dir(env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf> {
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if cfg!(windows) {
+        let local = absolute("LOCALAPPDATA").ok_or_else(|| no_home("LOCALAPPDATA", env("LOCALAPPDATA")))?;
+        return Ok(local.join("port-daddy"));
+    }
+    let home = || absolute("HOME").ok_or_else(|| no_home("HOME", env("HOME")));
+    if cfg!(target_os = "macos") {
+        return Ok(home()?.join("Library/Application Support/port-daddy"));
+    }
+    match absolute("XDG_STATE_HOME") {
+        Some(state) => Ok(state.join("port-daddy")),
+        None => Ok(home()?.join(".local/state/port-daddy")),
+    }
+}
+
+fn no_home(name: &str, value: Option<String>) -> Error {
+    let why = match value.as_deref() {
+        None => "is not set".to_owned(),
+        Some("") => "is empty".to_owned(),
+        Some(value) => format!("is {value:?}, which is no absolute path"),
+    };
+    Error::new(ErrorKind::StoreLocation, format!("there is no place for the database: {name} {why}"))
+        .with("variable", name)
+        .hint(format!("set {name}, or name the database with PORT_DADDY_DB or --db"))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod platform {
+    use std::path::Path;
+
+    /// `f_type` of statfs(2), and a name where the mount table gives none. All FUSE (virtiofs, sshfs, ntfs-3g, …) is one.
+    const UNSAFE: &[(u32, &str)] = &[
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xfe53_4d42, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0x0102_1997, "9p"),
+        (0x6573_5546, "FUSE"),
+        (0x786f_4256, "vboxsf"),
+        (0xbacb_acbc, "vmhgfs"),
+        (0x7c7c_6673, "prl_fs"),
+        (0x00c3_6400, "ceph"),
+        (0x5346_414f, "AFS"),
+        (0x6b41_4653, "AFS"),
+        (0x7375_7245, "Coda"),
+        (0x564c, "NCP"),
+        (0x0bd0_0bd0, "Lustre"),
+        (0x4750_4653, "GPFS"),
+        (0x7461_636f, "OCFS2"),
+        (0x0116_1970, "GFS2"),
+        (0x1983_0326, "BeeGFS"),
+        (0xaad7_aaea, "PanFS"),
+        (0x2003_0528, "OrangeFS"),
+    ];
+
+    pub(super) fn unsafe_filesystem(path: &Path) -> Option<String> {
+        // Some magic numbers have the top bit set, and the field is signed on some machines.
+        let kind = rustix::fs::statfs(path).ok()?.f_type as u32;
+        let name = UNSAFE.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)?;
+        Some(mounted_as(path).unwrap_or_else(|| name.to_owned()))
+    }
+
+    /// The filesystem's name in the mount table: `fuse.sshfs` says more than FUSE.
+    fn mounted_as(path: &Path) -> Option<String> {
+        use std::os::unix::fs::MetadataExt;
+        let device = std::fs::metadata(path).ok()?.dev();
+        let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        mounted_in(&std::fs::read_to_string("/proc/self/mountinfo").ok()?, &device)
+    }
+
+    /// A line is `id parent major:minor root point options [tag…] - type source options`.
+    fn mounted_in(table: &str, device: &str) -> Option<String> {
+        let line = table.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
+        Some(line.split_once(" - ")?.1.split(' ').next()?.to_owned())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_mount_table_names_a_filesystem() {
+            let table =
+                "36 35 98:0 /a /b rw master:1 - ext4 /dev/root rw\n40 35 0:55 / /mnt/c rw - fuse.sshfs me:/ rw\n";
+            assert_eq!(mounted_in(table, "0:55").as_deref(), Some("fuse.sshfs"));
+            assert_eq!(mounted_in(table, "98:0").as_deref(), Some("ext4"));
+            assert_eq!(mounted_in(table, "0:1"), None);
+        }
+
+        #[test]
+        fn each_magic_number_is_named_once() {
+            let mut seen = std::collections::BTreeSet::new();
+            assert!(UNSAFE.iter().all(|(magic, _)| seen.insert(magic)));
+        }
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod platform {
+    use std::path::Path;
+
+    pub(super) fn unsafe_filesystem(path: &Path) -> Option<String> {
+        let found = rustix::fs::statfs(path).ok()?;
+        let name: String = found.f_fstypename.iter().map(|&c| c as u8 as char).take_while(|&c| c != '\0').collect();
+        let refused = ["nfs", "smbfs", "afpfs", "webdav", "ftp", "cddafs"].contains(&name.as_str());
+        (refused || name.contains("fuse") || name.contains("virtiofs") || name.contains("9p")).then_some(name)
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
+mod platform {
+    pub(super) fn unsafe_filesystem(_path: &std::path::Path) -> Option<String> {
+        None
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_local_disk_passes_also_for_a_directory_to_come() {
+        let dir = tempfile::tempdir().unwrap();
+        check(dir.path()).unwrap();
+        check(&dir.path().join("a/b")).unwrap();
+    }
+
+    #[test]
+    fn a_new_directory_is_ours_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        prepare_dir(&deep).unwrap();
+        assert_eq!((mode(&deep), mode(&dir.path().join("a"))), (0o700, 0o700));
+        prepare_dir(&deep).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("an open one");
+        std::fs::create_dir(&open).unwrap();
+        for refused in [0o770, 0o777, 0o702] {
+            set_mode(&open, refused);
+            let e = prepare_dir(&open).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::StorePermission);
+            assert!(e.message().contains(open.to_str().unwrap()), "{e}");
+            assert!(e.next_step().unwrap().contains(&format!("chmod go-w '{}'", open.display())), "{e:?}");
+        }
+        set_mode(&open, 0o1777);
+        let e = prepare_dir(&open).unwrap_err();
+        assert!(!e.next_step().unwrap().contains("chmod"), "nobody should close a shared /tmp: {e:?}");
+        set_mode(&open, 0o755);
+        prepare_dir(&open).unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(prepare_dir(&file).unwrap_err().kind(), ErrorKind::StoreIo);
+    }
+
+    #[test]
+    fn the_state_directory_follows_the_environment() {
+        let at = |state: Option<&str>, home: Option<&str>| {
+            state_dir(&|name| match name {
+                "XDG_STATE_HOME" => state.map(str::to_owned),
+                "HOME" => home.map(str::to_owned),
+                _ => None,
+            })
+        };
+        assert_eq!(at(Some("/s"), None).unwrap(), Path::new("/s/port-daddy"));
+        for ignored in [None, Some(""), Some("relative")] {
+            assert_eq!(at(ignored, Some("/h")).unwrap(), Path::new("/h/.local/state/port-daddy"));
+        }
+        for (home, why) in [(None, "is not set"), (Some(""), "is empty"), (Some("h"), "\"h\"")] {
+            let e = at(None, home).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::StoreLocation);
+            assert!(e.message().contains(why), "{e}");
+            assert!(e.next_step().unwrap().contains("PORT_DADDY_DB"));
+        }
+    }
+}

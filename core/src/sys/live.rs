@@ -1,0 +1,233 @@
+//! Proof of life by a locked file.
+//!
+//! An open library instance keeps one file under `….live/` locked exclusively. The lock belongs to the open file
+//! description: the kernel drops it when the last process that has the descriptor is gone, however it went, also at a
+//! reboot. It is immune to pid reuse and holds across pid namespaces.
+//!
+//! 1. The owner creates the file under a temporary name, locks it, writes what it has to say and renames it into
+//!    place. So a file under its final name without a lock is a dead owner's, never one in the making.
+//! 2. A probe opens the file by name and tries a *shared* lock: it fails while the owner's holds, and two probes at
+//!    once don't take each other for the owner. If it gets the lock, it removes the leftover.
+//! 3. An owner that goes in order unlinks the file, then closes it. It never unlocks explicitly: that would release
+//!    the lock for every process that inherited the descriptor, and in a forked child for the parent too.
+//!
+//! Names are never used twice. Any error but "it isn't there" counts as held: no death is declared on an error.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::{current_pid, is_own_pid};
+use crate::error::{Error, Result};
+
+/// A locked file under `….live/`; the lock vanishes with the last process that has the descriptor.
+pub(crate) struct LiveFile {
+    path: PathBuf,
+    name: String,
+    file: File,
+    /// Who created it: a forked child must not unlink it.
+    pid: u32,
+    leave: bool,
+}
+
+impl LiveFile {
+    /// Creates the file `name`, which was never used before, with `content`, locked before anyone can see it.
+    /// `dir` is created if it is missing.
+    pub(crate) fn create(dir: &Path, name: &str, content: &[u8]) -> Result<LiveFile> {
+        create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
+        let path = dir.join(name);
+        let temporary = dir.join(format!(".{name}.new"));
+        let made = (|| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(&temporary)?;
+            file.try_lock()?;
+            file.write_all(content)?;
+            std::fs::rename(&temporary, &path)?;
+            Ok(file)
+        })();
+        match made {
+            Ok(file) => Ok(LiveFile { path, name: name.to_owned(), file, pid: current_pid(), leave: false }),
+            Err(e) => {
+                let _ = std::fs::remove_file(&temporary);
+                Err(Error::io("creating", &path, e))
+            }
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Withdraws the proof in order: nobody takes it for a death. Dropping does the same.
+    pub(crate) fn withdraw(self) {}
+
+    /// Lets go of the file without removing it: a child that inherited it may hold it on.
+    pub(crate) fn leave(mut self) {
+        self.leave = true;
+    }
+
+    /// A duplicate without close-on-exec: every command that this process starts while the duplicate exists inherits
+    /// it, and then holds the lock on after our own end. Drop it once the command is started.
+    #[cfg(unix)]
+    pub(crate) fn inheritable(&self) -> std::io::Result<std::os::fd::OwnedFd> {
+        Ok(rustix::io::dup(&self.file)?)
+    }
+}
+
+impl Drop for LiveFile {
+    fn drop(&mut self) {
+        if !self.leave && is_own_pid(self.pid) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn create_dir(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(dir) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Whether a live file is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    Held,
+    Gone,
+}
+
+/// Whether any process holds the live file `name`, our own included. Removes what a dead owner left.
+pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
+    let path = dir.join(name);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Probe::Gone,
+        Err(_) => return Probe::Held,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => {
+            if still_at(&file, &path) {
+                let _ = std::fs::remove_file(&path);
+            }
+            Probe::Gone
+        }
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Probe::Held,
+    }
+}
+
+/// Whether `path` still names the file that is open.
+#[cfg(unix)]
+fn still_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn still_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::testing::{Second, argument, barrier, say};
+
+    const CHILD: &str = "sys::live::tests::child_holds_a_live_file";
+
+    #[test]
+    fn child_holds_a_live_file() {
+        if let Some(dir) = argument() {
+            let live = LiveFile::create(Path::new(&dir), "a", b"hello").unwrap();
+            say("ready");
+            barrier();
+            live.withdraw();
+            say("withdrawn");
+        }
+    }
+
+    #[test]
+    fn a_living_owner_holds_it_and_withdraws_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("live");
+        let live = LiveFile::create(&dir, "a", b"content").unwrap();
+        assert_eq!(live.name(), "a");
+        assert_eq!(std::fs::read(dir.join("a")).unwrap(), b"content");
+        assert_eq!(probe(&dir, "a"), Probe::Held, "our own counts too");
+        assert_eq!(probe(&dir, "b"), Probe::Gone);
+        live.withdraw();
+        assert_eq!(probe(&dir, "a"), Probe::Gone);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0, "no temporary file stays");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_we_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("live");
+        let _live = LiveFile::create(&dir, "a", b"").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&dir.join("a"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn probes_at_once_do_not_see_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        LiveFile::create(dir.path(), "a", b"").unwrap().leave();
+        let other = File::open(dir.path().join("a")).unwrap();
+        other.try_lock_shared().unwrap();
+        assert_eq!(probe(dir.path(), "a"), Probe::Gone);
+        assert!(!dir.path().join("a").exists(), "the leftover is removed");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_killed_owner_is_gone_and_a_stopped_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Second::start(CHILD, dir.path().to_str().unwrap());
+        assert_eq!(probe(dir.path(), "a"), Probe::Held);
+        child.signal(rustix::process::Signal::STOP);
+        assert_eq!(probe(dir.path(), "a"), Probe::Held);
+        child.kill();
+        assert_eq!(probe(dir.path(), "a"), Probe::Gone);
+    }
+
+    #[test]
+    fn an_owner_that_withdraws_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Second::start(CHILD, dir.path().to_str().unwrap());
+        child.go();
+        assert_eq!(child.said(), "withdrawn");
+        assert!(!dir.path().join("a").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_child_that_inherited_it_holds_it_on() {
+        use std::process::{Command, Stdio};
+        let dir = tempfile::tempdir().unwrap();
+        let live = LiveFile::create(dir.path(), "a", b"").unwrap();
+        let inherited = live.inheritable().unwrap();
+        let mut orphan = Command::new("sh").args(["-c", "read x"]).stdin(Stdio::piped()).spawn().unwrap();
+        drop(inherited);
+        live.leave();
+        assert_eq!(probe(dir.path(), "a"), Probe::Held);
+        orphan.kill().unwrap();
+        orphan.wait().unwrap();
+        // Another test's child, forked but not yet past its exec, may have the descriptor for a moment.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while probe(dir.path(), "a") == Probe::Held {
+            assert!(std::time::Instant::now() < deadline, "still held after its last holder ended");
+            std::thread::yield_now();
+        }
+    }
+}

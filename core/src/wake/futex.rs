@@ -1,0 +1,81 @@
+//! Sleeping on words of the shared page: Linux's futexes, the shared kind, which the kernel finds by inode and offset.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::thread::futex::{self, ClockId, Flags, Timespec, Wait, WaitFlags, WaitvFlags};
+
+use super::page::Page;
+
+pub(super) const AVAILABLE: bool = true;
+
+/// As many words as one futex_waitv takes.
+const AT_ONCE: usize = 128;
+/// How long to sleep before looking at the words that the kernel doesn't watch for us.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// Sleeps until one of `words` is another than it was, at most `timeout`. The caller is counted as a sleeper by now.
+pub(super) fn sleep(page: &Page, words: &[(u16, u32)], timeout: Duration) {
+    // Before Linux 5.16, and under some seccomp filters, there is no futex_waitv.
+    static HAS_WAITV: AtomicBool = AtomicBool::new(true);
+    let deadline = Instant::now().checked_add(timeout);
+    loop {
+        if page.changed(words) {
+            return;
+        }
+        let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            Some(left) if left.is_zero() => return,
+            Some(left) => left,
+            None => timeout,
+        };
+        let slept = match words {
+            [(index, value)] => wait(page.word(*index), *value, left),
+            _ if HAS_WAITV.load(Ordering::Relaxed) => {
+                let left = if words.len() > AT_ONCE { left.min(SLICE) } else { left };
+                wait_for_any(page, &words[..words.len().min(AT_ONCE)], left)
+            }
+            _ => wait(page.word(words[0].0), words[0].1, left.min(SLICE)),
+        };
+        match slept {
+            // Woken, changed before we slept, a signal, or time: the loop looks which.
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+            Err(_) if words.len() > 1 && HAS_WAITV.swap(false, Ordering::Relaxed) => {}
+            // Nothing works here that should: don't spin.
+            Err(_) => std::thread::sleep(left.min(SLICE)),
+        }
+    }
+}
+
+/// Wakes all who sleep on `word`, in every process.
+pub(super) fn wake(word: &AtomicU32) {
+    let _ = futex::wake(word, Flags::empty(), i32::MAX as u32);
+}
+
+fn wait(word: &AtomicU32, value: u32, timeout: Duration) -> Result<(), Errno> {
+    futex::wait(word, Flags::empty(), value, Some(&timespec(timeout)))
+}
+
+fn wait_for_any(page: &Page, words: &[(u16, u32)], timeout: Duration) -> Result<(), Errno> {
+    let waits: Vec<Wait> = words
+        .iter()
+        .map(|&(index, value)| {
+            let mut wait = Wait::new();
+            wait.val = value.into();
+            wait.uaddr = page.word(index).as_ptr().cast::<std::ffi::c_void>().into();
+            wait.flags = WaitFlags::SIZE_U32;
+            wait
+        })
+        .collect();
+    // Unlike futex_wait's, this time is a point on the clock.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+    let until = timespec(now.saturating_add(timeout));
+    futex::waitv(&waits, WaitvFlags::empty(), Some(&until), ClockId::Monotonic).map(|_| ())
+}
+
+/// The kernel takes no more seconds than fit into an i64; a century is as good as for ever.
+fn timespec(duration: Duration) -> Timespec {
+    let duration = duration.min(Duration::from_secs(100 * 365 * 86_400));
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos().into() }
+}

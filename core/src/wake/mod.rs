@@ -1,0 +1,362 @@
+//! Waking other processes without a daemon. A wake is a hint: only latency depends on it, never correctness.
+//!
+//! Every process maps one page, the database's `….wake`: 512 sequence words, and as many counts of sleepers.
+//!
+//! ```text
+//! writer:   COMMIT;  word += 1;  if its sleepers > 0 { wake them all }
+//! sleeper:  s = word;  read the database;  nothing there?  sleepers += 1;  sleep while word == s;  sleepers -= 1
+//! ```
+//!
+//! The sample comes strictly before the read. No wake is lost between the two: the kernel compares the word once more
+//! before it lets the sleeper sleep, and counts and words are changed in one total order, so a writer that finds no
+//! sleepers has changed the word before that comparison.
+//!
+//! What can still go wrong is made good by the sleeper's tick: a writer killed between COMMIT and wake, a writer that
+//! doesn't know the page, a page that was replaced ([`Wakes::remap_if_replaced`]). A sleeper that is killed leaves its
+//! count raised for ever; that costs writers a system call at each wake of that word, nothing else.
+//!
+//! Topics are hashed onto words, and two may share one: a sleeper then looks, finds nothing and sleeps on. The hash and
+//! the page's layout are the same in every version that opens a page of this version; another version's page is left
+//! alone, and the library polls.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod futex;
+mod page;
+mod poll;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::error::Result;
+use page::{FIRST_TOPIC, Page, WORDS};
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod futex {
+    //! No shared futex is used on this platform: the library polls.
+    use std::time::Duration;
+
+    use super::page::Page;
+
+    pub(super) const AVAILABLE: bool = false;
+
+    pub(super) fn sleep(_page: &Page, _words: &[(u16, u32)], timeout: Duration) {
+        std::thread::sleep(timeout);
+    }
+
+    pub(super) fn wake(_word: &std::sync::atomic::AtomicU32) {}
+}
+
+/// Names one of the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Topic(u16);
+
+impl Topic {
+    /// The word for what `parts` name. The same in all versions and processes: FNV-1a of 64 bits, the parts separated
+    /// by a byte that UTF-8 doesn't have.
+    pub(crate) fn of(parts: &[&str]) -> Topic {
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                eat(0xff);
+            }
+            part.bytes().for_each(&mut eat);
+        }
+        Topic((hash % (WORDS - FIRST_TOPIC) as u64) as u16 + FIRST_TOPIC as u16)
+    }
+
+    /// The word for one waiter's ticket.
+    pub(crate) fn ticket(id: i64) -> Topic {
+        Topic::of(&["ticket", &id.to_string()])
+    }
+}
+
+/// The wake words of one open database.
+pub(crate) struct Wakes {
+    path: PathBuf,
+    force_poll: bool,
+    /// `None`: polling.
+    page: RwLock<Option<Arc<Page>>>,
+}
+
+/// The values of some words at one moment. Taken before the database is read.
+pub(crate) struct Sample {
+    page: Option<Arc<Page>>,
+    /// Index and value.
+    words: Vec<(u16, u32)>,
+    /// How many times in a row nothing was found, kept by the caller from one sample to the next: with polling the
+    /// sleep gets longer with it. Words need no such thing.
+    pub(crate) quiet: u32,
+}
+
+impl Wakes {
+    /// Maps the page at `path`, which is made if it is missing. With `force_poll` (`PORT_DADDY_WAKE=poll`), without a
+    /// futex, or without a usable page: polling, which is never an error.
+    pub(crate) fn open(path: &Path, force_poll: bool) -> Result<Wakes> {
+        let force_poll = force_poll || !futex::AVAILABLE;
+        let page = if force_poll { None } else { Page::open(path).ok().map(Arc::new) };
+        Ok(Wakes { path: path.to_owned(), force_poll, page: RwLock::new(page) })
+    }
+
+    /// Remembers the words of `topics` as they are now.
+    pub(crate) fn sample(&self, topics: &[Topic]) -> Sample {
+        let page = self.page.read().clone();
+        let mut words = Vec::new();
+        if let Some(page) = &page {
+            let mut indices: Vec<u16> = topics.iter().map(|topic| topic.0).collect();
+            indices.sort_unstable();
+            indices.dedup();
+            words = indices.into_iter().map(|index| (index, page.load(index))).collect();
+        }
+        Sample { page, words, quiet: 0 }
+    }
+
+    /// Tells those who sleep on `topic`. To be called after COMMIT. No system call when nobody sleeps.
+    pub(crate) fn wake(&self, topic: Topic) {
+        if let Some(page) = &*self.page.read()
+            && page.advance(topic.0) > 0
+        {
+            futex::wake(page.word(topic.0));
+        }
+    }
+
+    /// Sleeps until a word of the sample has changed, at most `timeout`. Whether one has. With polling it sleeps for a
+    /// step at most and returns false: look each time.
+    pub(crate) fn sleep(&self, sample: &Sample, timeout: Duration) -> bool {
+        let Some(page) = &sample.page else {
+            std::thread::sleep(timeout.min(poll::step(sample.quiet)));
+            return false;
+        };
+        // Nobody wakes the words of a page that isn't ours any more.
+        if !self.page.read().as_ref().is_some_and(|now| Arc::ptr_eq(now, page)) {
+            return true;
+        }
+        if sample.words.is_empty() {
+            std::thread::sleep(timeout);
+            return false;
+        }
+        page.sleeping(&sample.words, || futex::sleep(page, &sample.words, timeout));
+        page.changed(&sample.words)
+    }
+
+    /// Whether there are no words, and every sleep is a step of polling.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.page.read().is_none()
+    }
+
+    /// Maps the page anew if the file at the path is another than the mapped one, or missing (someone deleted or
+    /// restored it), or has become usable. Whether it did: then take a new sample, and look. To be called at a tick.
+    pub(crate) fn remap_if_replaced(&self) -> Result<bool> {
+        if self.force_poll || self.page.read().as_ref().is_some_and(|page| page.is_at(&self.path)) {
+            return Ok(false);
+        }
+        let mut page = self.page.write();
+        if page.as_ref().is_some_and(|page| page.is_at(&self.path)) {
+            return Ok(true);
+        }
+        let was_polling = page.is_none();
+        *page = Page::open(&self.path).ok().map(Arc::new);
+        Ok(!(was_polling && page.is_none()))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::sys::testing::{Second, argument, barrier, say};
+
+    const LONG: Duration = Duration::from_secs(5);
+
+    fn at() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db.wake");
+        (dir, path)
+    }
+
+    #[test]
+    fn topics_are_the_same_for_ever() {
+        // Other versions of this library, and other processes, rely on these numbers.
+        assert_eq!(Topic::of(&["lock", "db-migrations"]), Topic(353));
+        assert_eq!(Topic::ticket(42), Topic(84));
+        assert_ne!(Topic::of(&["ab", "c"]), Topic::of(&["a", "bc"]));
+        for n in 0..5000 {
+            let topic = Topic::ticket(n);
+            assert!((FIRST_TOPIC..WORDS).contains(&usize::from(topic.0)));
+        }
+    }
+
+    #[test]
+    fn a_word_changed_after_the_sample_ends_the_sleep_at_once() {
+        let (_dir, path) = at();
+        let (one, other) = (Wakes::open(&path, false).unwrap(), Wakes::open(&path, false).unwrap());
+        assert!(!one.is_polling());
+        let topics = [Topic::of(&["a"]), Topic::of(&["b"]), Topic::of(&["b"])];
+        for chosen in [&topics[..1], &topics[..]] {
+            let sample = one.sample(chosen);
+            assert!(!one.sleep(&sample, Duration::from_millis(1)));
+            other.wake(Topic::of(&["c"]));
+            assert!(!one.sleep(&sample, Duration::from_millis(1)), "another's word");
+            other.wake(chosen[chosen.len() - 1]);
+            assert!(one.sleep(&sample, LONG));
+        }
+    }
+
+    #[test]
+    fn a_sleeper_on_several_words_is_woken_by_any() {
+        let (_dir, path) = at();
+        let (one, other) = (Wakes::open(&path, false).unwrap(), Wakes::open(&path, false).unwrap());
+        let few: Vec<Topic> = (0..5).map(Topic::ticket).collect();
+        // More than the kernel waits for at once.
+        let many: Vec<Topic> = (16..512).map(Topic).collect();
+        for topics in [few, many] {
+            let sample = one.sample(&topics);
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(|| one.sleep(&sample, LONG));
+                let last = topics[topics.len() - 1];
+                while other.page.read().as_ref().unwrap().sleepers(last.0) == 0 {
+                    std::thread::yield_now();
+                }
+                other.wake(last);
+                assert!(sleeper.join().unwrap());
+                assert_eq!(other.page.read().as_ref().unwrap().sleepers(last.0), 0);
+            });
+        }
+    }
+
+    #[test]
+    fn no_wake_is_lost_in_a_ping_pong() {
+        for extra in [0, 3] {
+            let (_dir, path) = at();
+            let (ping, pong) = (Topic(100), Topic(200));
+            // Several topics go through futex_waitv.
+            let with = |topic: Topic| -> Vec<Topic> { (0..extra).map(|n| Topic(20 + n)).chain([topic]).collect() };
+            let player = |hear: Topic, tell: Topic, begins: bool| {
+                let wakes = Wakes::open(&path, false).unwrap();
+                let topics = with(hear);
+                let value = |sample: &Sample| sample.words.iter().find(|(word, _)| *word == hear.0).unwrap().1;
+                for round in 0..10_000 {
+                    if begins {
+                        wakes.wake(tell);
+                    }
+                    loop {
+                        let sample = wakes.sample(&topics);
+                        if value(&sample) > round {
+                            break;
+                        }
+                        assert!(wakes.sleep(&sample, LONG), "a wake was lost in round {round}");
+                    }
+                    if !begins {
+                        wakes.wake(tell);
+                    }
+                }
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| player(ping, pong, false));
+                player(pong, ping, true);
+            });
+        }
+    }
+
+    #[test]
+    fn child_answers_a_wake() {
+        let Some(path) = argument() else { return };
+        let wakes = Wakes::open(Path::new(&path), false).unwrap();
+        let sample = wakes.sample(&[Topic::of(&["ask"])]);
+        say("ready");
+        assert!(wakes.sleep(&sample, LONG));
+        wakes.wake(Topic::of(&["answer"]));
+        barrier();
+    }
+
+    #[test]
+    fn two_processes_wake_each_other() {
+        let (_dir, path) = at();
+        let child = Second::start("wake::tests::child_answers_a_wake", path.to_str().unwrap());
+        let wakes = Wakes::open(&path, false).unwrap();
+        let answer = wakes.sample(&[Topic::of(&["answer"])]);
+        wakes.wake(Topic::of(&["ask"]));
+        assert!(wakes.sleep(&answer, LONG));
+        drop(child);
+    }
+
+    #[test]
+    fn a_killed_sleeper_only_leaves_its_count() {
+        let (_dir, path) = at();
+        let wakes = Wakes::open(&path, false).unwrap();
+        let ask = Topic::of(&["ask"]);
+        let mut child = Second::start("wake::tests::child_answers_a_wake", path.to_str().unwrap());
+        while wakes.page.read().as_ref().unwrap().sleepers(ask.0) == 0 {
+            std::thread::yield_now();
+        }
+        child.kill();
+        assert_eq!(wakes.page.read().as_ref().unwrap().sleepers(ask.0), 1);
+        let sample = wakes.sample(&[ask]);
+        wakes.wake(ask);
+        assert!(wakes.sleep(&sample, LONG));
+    }
+
+    #[test]
+    fn without_words_it_polls() {
+        let (_dir, path) = at();
+        let wakes = Wakes::open(&path, true).unwrap();
+        assert!(wakes.is_polling() && !path.exists());
+        wakes.wake(Topic(20));
+        let sample = wakes.sample(&[Topic(20)]);
+        let start = Instant::now();
+        assert!(!wakes.sleep(&sample, LONG));
+        assert!(start.elapsed() < LONG, "a step, not the whole time");
+        assert!(!wakes.remap_if_replaced().unwrap());
+    }
+
+    #[test]
+    fn a_page_that_is_short_or_another_version_s_is_not_used() {
+        let (_dir, path) = at();
+        std::fs::write(&path, [0; 100]).unwrap();
+        let wakes = Wakes::open(&path, false).unwrap();
+        assert!(wakes.is_polling());
+        assert!(!wakes.remap_if_replaced().unwrap());
+        std::fs::write(&path, [7; 4096]).unwrap();
+        assert!(Wakes::open(&path, false).unwrap().is_polling());
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 4096], "left as it was");
+        std::fs::remove_file(&path).unwrap();
+        assert!(wakes.remap_if_replaced().unwrap(), "polling ends when there is a page");
+        assert!(!wakes.is_polling());
+    }
+
+    #[test]
+    fn a_replaced_page_is_mapped_anew() {
+        let (_dir, path) = at();
+        let wakes = Wakes::open(&path, false).unwrap();
+        assert!(!wakes.remap_if_replaced().unwrap());
+        let old = wakes.sample(&[Topic(20)]);
+        std::fs::remove_file(&path).unwrap();
+        let other = Wakes::open(&path, false).unwrap();
+        assert!(wakes.remap_if_replaced().unwrap());
+        assert!(wakes.sleep(&old, LONG), "a sample of the old page is no reason to sleep");
+        let sample = wakes.sample(&[Topic(20)]);
+        other.wake(Topic(20));
+        assert!(wakes.sleep(&sample, LONG));
+    }
+
+    #[test]
+    fn many_who_open_at_once_share_one_page() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let (dir, path) = at();
+        let all: Vec<Wakes> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| Wakes::open(&path, false).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let samples: Vec<Sample> = all.iter().map(|wakes| wakes.sample(&[Topic(20)])).collect();
+        all[0].wake(Topic(20));
+        assert!(all.iter().zip(&samples).all(|(wakes, sample)| wakes.sleep(sample, LONG)));
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.len(), found.permissions().mode() & 0o777), (4096, 0o600));
+        assert!(found.blocks() * 512 >= 4096, "not sparse");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+}
