@@ -3,6 +3,7 @@ mod clock;
 mod error;
 pub mod identity;
 pub mod pattern;
+pub mod scope;
 mod sys;
 
 pub use clock::{Clock, SystemClock};
