@@ -1,6 +1,8 @@
 //! Port Daddy.
+pub mod caller;
 mod clock;
 mod error;
+mod git;
 pub mod identity;
 pub mod pattern;
 pub mod scope;
