@@ -72,10 +72,13 @@ const HARNESSES: &[Harness] = &[
 const SHELLS: &[&str] =
     &["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "nu", "xonsh", "pwsh", "elvish"];
 
+/// Looks up a variable of the environment by its name.
+pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the resolution looks at. [`Surroundings::system`] gives the real ones.
 pub struct Surroundings {
     /// A variable of the environment.
-    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub env: Variables,
     /// The calling process.
     pub pid: u32,
     /// The processes above it, nearest first.
@@ -295,16 +298,15 @@ impl View<'_> {
         let mut found = caller(Some(id.to_owned()), Source::Environment);
         let mentioned = self.mentioned();
         if let Some(session) = self.harness_session(&mentioned).ok().flatten() {
-            return Caller { agent: found.agent, source: found.source, ..session };
-        }
-        if let Some((process, harness)) = self.harness_process() {
+            found = Caller { agent: found.agent, source: found.source, ..session };
+        } else if let Some((process, harness)) = self.harness_process() {
             found.run_by(harness, Some(process));
-            return found;
-        }
-        if let Some(m) = mentioned.first() {
+        } else if let Some(m) = mentioned.first() {
             found.run_by(m.harness, None);
         }
-        found.proofs.extend(self.interactive_shell().map(|(shell, _)| proof(shell, Strength::Weak)));
+        if found.proofs.is_empty() {
+            found.proofs.extend(self.interactive_shell().map(|(shell, _)| proof(shell, Strength::Weak)));
+        }
         found
     }
 
@@ -441,7 +443,7 @@ fn digest(id: &ProcessId, length: u32) -> String {
     (0..length).map(|i| char::from(DIGITS[(hash >> (5 * i)) as usize & 31])).collect()
 }
 
-/// The last part of a path, without an extension that marks programs, in lower case where the system's names are.
+/// The last part of a path, without an extension that marks programs.
 fn program(path: &str) -> &str {
     let base = path.rsplit(['/', '\\']).next().unwrap_or(path);
     base.strip_suffix(".exe").or_else(|| base.strip_suffix(".cmd")).unwrap_or(base)
@@ -497,6 +499,12 @@ fn is_interpreter(name: &str) -> bool {
 /// was given as text, in which the name of a harness means nothing.
 fn script<'a>(interpreter: &str, args: &'a [String]) -> Option<&'a str> {
     let shell = SHELLS.contains(&interpreter);
+    let valued: &[&str] = match interpreter {
+        _ if shell => &["-o", "-O", "--rcfile", "--init-file"],
+        i if i.starts_with("py") => &["-W", "-X"],
+        i if i.starts_with("ruby") => &["-r", "-I", "-C"],
+        _ => &["-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "--env-file"],
+    };
     let mut rest = args.iter().skip(1).map(String::as_str);
     let mut subcommand = matches!(interpreter, "bun" | "deno");
     while let Some(arg) = rest.next() {
@@ -505,21 +513,7 @@ fn script<'a>(interpreter: &str, args: &'a [String]) -> Option<&'a str> {
             "-m" if interpreter.starts_with("py") => return rest.next().map(|m| m.split('.').next().unwrap_or(m)),
             "-e" | "-p" | "-pe" | "--eval" | "--print" | "eval" if !shell => return None,
             "-c" if !interpreter.starts_with("ruby") => return None,
-            "-r"
-            | "--require"
-            | "--import"
-            | "--loader"
-            | "--experimental-loader"
-            | "-C"
-            | "--conditions"
-            | "--env-file"
-            | "-W"
-            | "-X"
-            | "-I"
-            | "-O"
-            | "-o"
-            | "--rcfile"
-            | "--init-file" => {
+            option if valued.contains(&option) => {
                 rest.next();
             }
             "run" | "x" if subcommand => subcommand = false,
@@ -616,6 +610,8 @@ mod tests {
         let c = find(&[("PORT_DADDY_AGENT", "api")], vec![shell(10, "bash", &["bash"])]);
         assert_eq!((c.kind, c.harness.as_deref()), (None, None));
         assert_eq!(c.proofs, [proof(&shell(10, "bash", &[]), Strength::Weak)]);
+        let c = find(&[("PORT_DADDY_AGENT", "api"), CLAUDE], vec![shell(10, "bash", &["bash"])]);
+        assert_eq!((c.harness.as_deref(), pids(&c)), (Some("claude"), vec![(10, Strength::Weak)]));
         let c = find(&[("PORT_DADDY_AGENT", ""), ("PORT_DADDY_SESSION", "")], vec![]);
         assert_eq!((c.agent, c.session, c.source), (None, None, Source::Nobody));
     }
@@ -685,6 +681,7 @@ mod tests {
             ("codex-linux-san", &["/t/codex-linux-sandbox"], None),
             ("python3.12", &["/usr/bin/python3.12", "/home/me/.local/bin/aider", "--yes"], Some("aider")),
             ("python3", &["python3", "-m", "aider"], Some("aider")),
+            ("python3", &["python3", "-I", "-W", "ignore", "/venv/bin/aider"], Some("aider")),
             ("python3", &["python3", "-c", "import claude"], None),
             ("python3", &["python3", "train.py", "claude"], None),
             ("bun", &["bun", "run", "opencode.ts"], Some("opencode")),

@@ -334,13 +334,23 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_git_that_hangs_is_ended_with_what_it_started() {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+        use rustix::fs::OFlags;
         let (dir, at) = repository();
-        // A clean filter that reads a pipe nobody writes to: git can't compare the file without it.
-        let pipe = dir.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        let fifo = |name: &str| {
+            let path = dir.path().join(name);
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            path
+        };
+        // A clean filter, without which git can't compare the file. It reads a pipe that nobody writes to, and holds the
+        // other one open for as long as it lives.
+        let (never, alive) = (fifo("never"), fifo("alive"));
+        let mut held =
+            fs::OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&alive).unwrap();
         let filter = dir.path().join("filter");
-        fs::write(&filter, format!("#!/bin/sh\nread -r x < '{}'\n", pipe.display())).unwrap();
+        fs::write(&filter, format!("#!/bin/sh\nexec 9> '{}'\nread -r x < '{}'\n", alive.display(), never.display()))
+            .unwrap();
         fs::set_permissions(&filter, fs::Permissions::from_mode(0o755)).unwrap();
         git(&at, &["config", "filter.slow.clean", filter.to_str().unwrap()]);
         fs::write(at.join(".git/info/attributes"), "a filter=slow\n").unwrap();
@@ -348,5 +358,7 @@ mod tests {
         let left = work_left(&at, Duration::from_millis(300));
         assert_eq!(left.problem.as_deref(), Some("git took longer than 300 ms"));
         assert_eq!(left.branch.as_deref(), Some("main"));
+        rustix::fs::fcntl_setfl(&held, OFlags::empty()).unwrap();
+        assert_eq!(held.read(&mut [0]).unwrap(), 0, "the end comes when the filter is gone");
     }
 }

@@ -304,7 +304,7 @@ fn normalise(url: &str) -> Url {
     let (host, path) = match url.rfind(']').filter(|at| url[*at..].starts_with("]:") && !url[..*at].contains('/')) {
         Some(at) => (&url[..at], &url[at + 2..]),
         None => match url.split_once(':') {
-            Some((host, path)) if !host.contains('/') && !(cfg!(windows) && host.len() == 1) => (host, path),
+            Some((host, path)) if !(host.contains('/') || cfg!(windows) && host.len() == 1) => (host, path),
             _ => return Url::Local(url.to_owned()),
         },
     };
