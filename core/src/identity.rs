@@ -88,11 +88,11 @@ impl IdentityPattern {
         }
         given.next().is_none()
     }
+}
 
-    /// Whether `identity` is `project` itself or lies below it: `payments` and `payments:web`, not `payments2`.
-    pub fn in_project(identity: &str, project: &str) -> bool {
-        identity.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    }
+/// Whether `identity` is `project` itself or lies below it: `payments` and `payments:web`, not `payments2`.
+pub fn in_project(identity: &str, project: &str) -> bool {
+    identity.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
 impl fmt::Display for IdentityPattern {
@@ -165,18 +165,18 @@ fn well_formed(text: &str, max: usize, mark: impl Fn(char) -> bool) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || mark(c))
 }
 
-/// Checks free text, `what` being its place in a sentence ("the purpose"): not blank, no NUL, at most `max_bytes`.
+/// Checks free text, `what` being its name ("purpose"): not blank, no NUL, at most `max_bytes`.
 /// It may hold several lines.
 ///
 /// # Errors
 /// `INVALID`, naming the rule and, where it is short, the value.
 pub fn check_text(what: &str, text: &str, max_bytes: usize) -> Result<()> {
     let said = if text.trim().is_empty() {
-        format!("{what} is empty: it needs at least one visible character")
+        format!("the {what} is empty: it needs at least one visible character")
     } else if text.contains('\0') {
-        format!("{what} {} holds a NUL character, which text can't", shown(text))
+        format!("the {what} {} holds a NUL character, which text can't", shown(text))
     } else if text.len() > max_bytes {
-        let e = format!("{what} is {} bytes long: at most {max_bytes} are allowed", text.len());
+        let e = format!("the {what} is {} bytes long: at most {max_bytes} are allowed", text.len());
         return Err(Error::invalid(e)
             .with("bytes", text.len())
             .with("max_bytes", max_bytes)
@@ -254,9 +254,9 @@ mod tests {
             assert_eq!(IdentityPattern::parse(pattern).unwrap().matches(identity), expected, "{pattern} {identity}");
         }
         assert!(IdentityPattern::parse("a:b:c:*").is_err());
-        assert!(IdentityPattern::in_project("payments:web", "payments"));
-        assert!(IdentityPattern::in_project("payments", "payments"));
-        assert!(!IdentityPattern::in_project("payments2", "payments"));
+        assert!(in_project("payments:web", "payments"));
+        assert!(in_project("payments", "payments"));
+        assert!(!in_project("payments2", "payments"));
     }
 
     #[test]
@@ -282,9 +282,9 @@ mod tests {
 
     #[test]
     fn text_is_bounded_and_never_blank() {
-        check_text("the note", "two\nlines", 9).unwrap();
+        check_text("note", "two\nlines", 9).unwrap();
         for bad in ["", " \n\t", "a\0b", "0123456789"] {
-            assert_eq!(check_text("the note", bad, 9).unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(check_text("note", bad, 9).unwrap_err().kind(), ErrorKind::Invalid);
         }
     }
 
