@@ -1,0 +1,851 @@
+//! Who is calling: found from what the call says and from its surroundings, the same way for every face.
+//!
+//! In this order: the call's own words; `PORT_DADDY_AGENT`; the session id that a coding agent's program ("harness")
+//! gives to its commands; the nearest ancestor process that is a harness; for a shell command, the nearest interactive
+//! shell that leads its terminal's session. Never the working directory, never "the latest on the machine". Processes
+//! are looked at only when the answer depends on them.
+
+use std::cell::OnceCell;
+use std::sync::OnceLock;
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{check_agent_id, check_name, shown};
+use crate::sys::process::{self, ProcessId, ProcessInfo};
+
+/// How far up the tree of processes a caller is looked for.
+const MOST_ANCESTORS: usize = 32;
+const AGENT_VAR: &str = "PORT_DADDY_AGENT";
+const SESSION_VAR: &str = "PORT_DADDY_SESSION";
+
+/// A program that runs coding agents, and what it tells the commands that it starts.
+struct Harness {
+    name: &'static str,
+    /// Holds the id of the running session.
+    session: Option<&'static str>,
+    /// Holds the pid of the harness.
+    pid: Option<&'static str>,
+    /// Set, without saying which session it is.
+    markers: &'static [&'static str],
+    /// Other names of its program, and parts of the path of a script that is its program.
+    programs: &'static [&'static str],
+    paths: &'static [&'static str],
+}
+
+const fn harness(name: &'static str) -> Harness {
+    Harness { name, session: None, pid: None, markers: &[], programs: &[], paths: &[] }
+}
+
+const HARNESSES: &[Harness] = &[
+    Harness {
+        session: Some("CLAUDE_CODE_SESSION_ID"),
+        pid: Some("CLAUDE_PID"),
+        markers: &["CLAUDECODE"],
+        programs: &["claude-code"],
+        paths: &["@anthropic-ai/claude-code"],
+        ..harness("claude")
+    },
+    Harness {
+        session: Some("CODEX_THREAD_ID"),
+        markers: &["CODEX_SANDBOX"],
+        programs: &["codex-cli"],
+        paths: &["@openai/codex"],
+        ..harness("codex")
+    },
+    Harness {
+        markers: &["GEMINI_CLI"],
+        programs: &["gemini-cli"],
+        paths: &["@google/gemini-cli"],
+        ..harness("gemini")
+    },
+    Harness { markers: &["CURSOR_AGENT"], paths: &["cursor-agent"], ..harness("cursor-agent") },
+    Harness { markers: &["OPENCODE"], paths: &["opencode-ai"], ..harness("opencode") },
+    Harness { markers: &["QWEN_CODE"], programs: &["qwen-code"], paths: &["@qwen-code/qwen-code"], ..harness("qwen") },
+    Harness { markers: &["GOOSE_TERMINAL"], ..harness("goose") },
+    Harness { paths: &["@sourcegraph/amp"], ..harness("amp") },
+    Harness { paths: &["@github/copilot"], ..harness("copilot") },
+    Harness { paths: &["@charmland/crush"], ..harness("crush") },
+    harness("aider"),
+];
+
+const SHELLS: &[&str] =
+    &["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh", "nu", "xonsh", "pwsh", "elvish"];
+
+/// Looks up a variable of the environment by its name.
+pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What the resolution looks at. [`Surroundings::system`] gives the real ones.
+pub struct Surroundings {
+    /// A variable of the environment.
+    pub env: Variables,
+    /// The calling process.
+    pub pid: u32,
+    /// The processes above it, nearest first.
+    pub(crate) ancestors: Box<dyn Fn() -> Vec<ProcessInfo> + Send + Sync>,
+}
+
+impl Surroundings {
+    /// Those of this process. Its ancestors are looked up once, when first asked for.
+    pub fn system() -> Self {
+        let pid = std::process::id();
+        let ancestors = OnceLock::new();
+        Surroundings {
+            env: Box::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())),
+            pid,
+            ancestors: Box::new(move || ancestors.get_or_init(|| process::ancestors(pid, MOST_ANCESTORS)).clone()),
+        }
+    }
+
+    /// A variable that is set and not empty.
+    fn variable(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|value| !value.is_empty())
+    }
+}
+
+/// The kind of face that a call comes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// A command: it ends soon, whoever ran it is the caller.
+    Shell,
+    /// A library in a process that stays: without anything else, the instance is its own agent.
+    Library,
+}
+
+/// What a call says about its caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The agent's id.
+    pub agent: Option<String>,
+    /// The session's id, or the beginning of one.
+    pub session: Option<String>,
+}
+
+/// How a caller was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The call says so.
+    Named,
+    /// `PORT_DADDY_AGENT` says so.
+    Environment,
+    /// The harness's session id, from the environment.
+    HarnessSession,
+    /// The nearest ancestor process that is a harness.
+    HarnessProcess,
+    /// The interactive shell that the command was typed into.
+    Shell,
+    /// The open instance of the library is an agent of its own.
+    Instance,
+    /// Not found.
+    Nobody,
+}
+
+/// Who is calling.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The agent's id. None: nobody, or an instance that has no id yet.
+    pub agent: Option<String>,
+    /// The session that the call or `PORT_DADDY_SESSION` names, as it was given.
+    pub session: Option<String>,
+    /// How the agent was found.
+    pub source: Source,
+    /// The harness that it runs in: `claude`, `codex`, …
+    pub harness: Option<String>,
+    /// `ai` for a harness, `human` for an interactive shell.
+    pub kind: Option<String>,
+    /// Processes that prove its life.
+    pub(crate) proofs: Vec<ProcessProof>,
+}
+
+/// A process whose life says something about an agent's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessProof {
+    pub id: ProcessId,
+    pub strength: Strength,
+    pub name: String,
+}
+
+/// How much a process's life proves. Its end proves the agent's death in both cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// The agent lives as long as the process.
+    Strong,
+    /// The process may outlive the agent's work: a shell left open.
+    Weak,
+}
+
+/// What an operation that needs an agent says when there is none.
+pub fn no_agent_error() -> Error {
+    Error::new(ErrorKind::NoAgent, "no agent could be found for this call: nothing around it says who is calling")
+        .hint("pass --agent NAME or set PORT_DADDY_AGENT")
+}
+
+/// Finds the caller.
+///
+/// # Errors
+/// `INVALID` if the call or the environment names an agent or session by an impossible id; `AMBIGUOUS` if several
+/// harnesses left their session's id in the environment and the processes don't tell which is the nearest.
+pub fn resolve(face: Face, named: &Named, around: &Surroundings) -> Result<Caller> {
+    let view = View { around, ancestors: OnceCell::new() };
+    let env_agent = around.variable(AGENT_VAR);
+    let mut caller = match &named.agent {
+        Some(id) => {
+            check_agent_id(id)?;
+            view.named(face, id, env_agent.as_deref())
+        }
+        None => view.alone(face, env_agent.as_deref())?,
+    };
+    caller.session = match &named.session {
+        Some(session) => {
+            check_name("session", session, 128)?;
+            Some(session.clone())
+        }
+        // The environment's session is the environment's agent's: a call in another's name doesn't mean it.
+        None if named.agent.is_some() && env_agent.is_some() && named.agent != env_agent => None,
+        None => {
+            let session = around.variable(SESSION_VAR);
+            session
+                .map(|s| check_name("session", &s, 128).map(|()| s))
+                .transpose()
+                .map_err(|e| in_env(SESSION_VAR, &e))?
+        }
+    };
+    Ok(caller)
+}
+
+/// The error of a variable's value.
+fn in_env(variable: &'static str, e: &Error) -> Error {
+    let mut told = Error::new(e.kind(), format!("{variable} is set wrongly: {}", e.message()))
+        .with("variable", variable)
+        .hint(format!("correct {variable}, or unset it"));
+    if let Some(value) = e.fields().get("value") {
+        told = told.with("value", value.clone());
+    }
+    told
+}
+
+/// The surroundings of one resolution, its ancestors looked at once at most.
+struct View<'a> {
+    around: &'a Surroundings,
+    ancestors: OnceCell<Vec<ProcessInfo>>,
+}
+
+/// A harness that the environment speaks of.
+struct Mentioned {
+    harness: &'static Harness,
+    /// The variable and its value.
+    session: Option<(&'static str, String)>,
+}
+
+impl View<'_> {
+    fn ancestors(&self) -> &[ProcessInfo] {
+        self.ancestors.get_or_init(|| {
+            let mut all = (self.around.ancestors)();
+            all.truncate(MOST_ANCESTORS);
+            all
+        })
+    }
+
+    /// A call in the name of `id`, which may be another's: only the environment's own agent has its processes' proof.
+    fn named(&self, face: Face, id: &str, env_agent: Option<&str>) -> Caller {
+        let own = match env_agent {
+            Some(env) => env == id,
+            None => id.starts_with("tty-") || HARNESSES.iter().any(|h| derived_from(id, h.name)),
+        };
+        let found = own.then(|| self.alone(face, env_agent).ok()).flatten();
+        match found.filter(|c| c.agent.as_deref() == Some(id)) {
+            Some(caller) => Caller { source: Source::Named, ..caller },
+            None => caller(Some(id.to_owned()), Source::Named),
+        }
+    }
+
+    /// What the surroundings alone say, steps 2 to 6.
+    fn alone(&self, face: Face, env_agent: Option<&str>) -> Result<Caller> {
+        if let Some(id) = env_agent {
+            check_agent_id(id).map_err(|e| in_env(AGENT_VAR, &e))?;
+            return Ok(self.environment(id));
+        }
+        let mentioned = self.mentioned();
+        if let Some(found) = self.harness_session(&mentioned)? {
+            return Ok(found);
+        }
+        if let Some((process, harness)) = self.harness_process() {
+            let mut found =
+                caller(Some(format!("{}-{}", harness.name, digest(&process.id, 6))), Source::HarnessProcess);
+            found.run_by(harness, Some(process));
+            return Ok(found);
+        }
+        // A harness that gives no id and can't be seen: its name is known all the same.
+        let marked = mentioned.first().map(|m| m.harness);
+        let mut found = match (face, self.interactive_shell()) {
+            (Face::Library, _) => caller(None, Source::Instance),
+            (Face::Shell, None) => caller(None, Source::Nobody),
+            (Face::Shell, Some((shell, tty))) => Caller {
+                kind: Some("human".to_owned()),
+                proofs: vec![proof(shell, Strength::Weak)],
+                ..caller(Some(format!("tty-{tty}-{}", digest(&shell.id, 4))), Source::Shell)
+            },
+        };
+        if let Some(harness) = marked {
+            found.run_by(harness, None);
+        }
+        Ok(found)
+    }
+
+    /// Step 2: the id is given, its proofs are what the processes show.
+    fn environment(&self, id: &str) -> Caller {
+        let mut found = caller(Some(id.to_owned()), Source::Environment);
+        let mentioned = self.mentioned();
+        if let Some(session) = self.harness_session(&mentioned).ok().flatten() {
+            found = Caller { agent: found.agent, source: found.source, ..session };
+        } else if let Some((process, harness)) = self.harness_process() {
+            found.run_by(harness, Some(process));
+        } else if let Some(m) = mentioned.first() {
+            found.run_by(m.harness, None);
+        }
+        if found.proofs.is_empty() {
+            found.proofs.extend(self.interactive_shell().map(|(shell, _)| proof(shell, Strength::Weak)));
+        }
+        found
+    }
+
+    fn mentioned(&self) -> Vec<Mentioned> {
+        let mention = |harness: &'static Harness| {
+            let session = harness.session.and_then(|v| self.around.variable(v).map(|value| (v, value)));
+            let marked = || harness.markers.iter().any(|m| self.around.variable(m).is_some_and(|v| v != "0"));
+            (session.is_some() || marked()).then_some(Mentioned { harness, session })
+        };
+        HARNESSES.iter().filter_map(mention).collect()
+    }
+
+    /// Step 3: the nearest of the harnesses that the environment speaks of, if it has a session's id.
+    fn harness_session(&self, mentioned: &[Mentioned]) -> Result<Option<Caller>> {
+        if !mentioned.iter().any(|m| m.session.is_some()) {
+            return Ok(None);
+        }
+        let chosen = match mentioned {
+            [one] => one,
+            several => {
+                let near = several.iter().filter_map(|m| Some((self.place_of(m.harness)?, m)));
+                match near.min_by_key(|(place, _)| *place) {
+                    Some((_, m)) => m,
+                    None => return Err(ambiguous(several)),
+                }
+            }
+        };
+        // Only a marker: step 4 finds the same process, or one still nearer.
+        let Some((variable, session)) = &chosen.session else { return Ok(None) };
+        let id = format!("{}-{}", chosen.harness.name, session_part(variable, session)?);
+        let mut found = caller(Some(id), Source::HarnessSession);
+        let outside = || self.process_outside(chosen.harness);
+        let process = self.place_of(chosen.harness).map(|i| self.ancestors()[i].clone()).or_else(outside);
+        found.run_by(chosen.harness, process.as_ref());
+        Ok(Some(found))
+    }
+
+    /// Where among the ancestors the process of `harness` is.
+    fn place_of(&self, harness: &'static Harness) -> Option<usize> {
+        let pid = self.pid_of(harness);
+        let by_pid = pid.and_then(|pid| self.ancestors().iter().position(|p| p.id.pid == pid));
+        by_pid.or_else(|| self.ancestors().iter().position(|p| harness_of(p).is_some_and(|h| h.name == harness.name)))
+    }
+
+    fn pid_of(&self, harness: &Harness) -> Option<u32> {
+        self.around.variable(harness.pid?)?.parse().ok()
+    }
+
+    /// The process that the environment says is the harness, though it isn't an ancestor: a command that was detached.
+    /// The pid may have gone to another since, or belong to another namespace, so that the process must look like it.
+    fn process_outside(&self, harness: &Harness) -> Option<ProcessInfo> {
+        let process = process::info(self.pid_of(harness)?)?;
+        harness_of(&process).is_some_and(|h| h.name == harness.name).then_some(process)
+    }
+
+    /// Step 4.
+    fn harness_process(&self) -> Option<(&ProcessInfo, &'static Harness)> {
+        self.ancestors().iter().find_map(|p| Some((p, harness_of(p)?)))
+    }
+
+    /// Step 5: the shell and its terminal's short name.
+    fn interactive_shell(&self) -> Option<(&ProcessInfo, String)> {
+        self.ancestors().iter().find_map(|p| Some((p, terminal_of(p)?)))
+    }
+}
+
+fn caller(agent: Option<String>, source: Source) -> Caller {
+    Caller { agent, session: None, source, harness: None, kind: None, proofs: Vec::new() }
+}
+
+fn proof(process: &ProcessInfo, strength: Strength) -> ProcessProof {
+    ProcessProof { id: process.id.clone(), strength, name: program(&process.name).to_owned() }
+}
+
+impl Caller {
+    fn run_by(&mut self, harness: &Harness, process: Option<&ProcessInfo>) {
+        self.harness = Some(harness.name.to_owned());
+        self.kind = Some("ai".to_owned());
+        // Named for the harness: the process's own name may be that of an interpreter.
+        let strong = |p: &ProcessInfo| ProcessProof { name: harness.name.to_owned(), ..proof(p, Strength::Strong) };
+        self.proofs.extend(process.map(strong));
+    }
+}
+
+fn ambiguous(mentioned: &[Mentioned]) -> Error {
+    let name = |m: &Mentioned| match &m.session {
+        Some((variable, value)) => {
+            let id = session_part(variable, value).map(|part| format!("{}-{part}", m.harness.name));
+            id.unwrap_or_else(|_| m.harness.name.to_owned())
+        }
+        None => m.harness.name.to_owned(),
+    };
+    let candidates: Vec<String> = mentioned.iter().map(name).collect();
+    let list = candidates.join(", ");
+    Error::new(
+        ErrorKind::Ambiguous,
+        format!(
+            "the environment names several harnesses ({list}), and no process above this one tells which is calling"
+        ),
+    )
+    .with("candidates", candidates)
+    .hint("set PORT_DADDY_AGENT to the agent that is calling, or pass --agent NAME")
+}
+
+/// Six characters that tell one session of a harness from another.
+fn session_part(variable: &'static str, session: &str) -> Result<String> {
+    let all: Vec<char> = session.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    if all.is_empty() {
+        let e = format!("{variable} is {}: a session id needs at least one letter or digit", shown(session));
+        return Err(Error::invalid(e)
+            .with("variable", variable)
+            .with("value", session)
+            .hint("set PORT_DADDY_AGENT to the agent that is calling"));
+    }
+    // A version 7 UUID begins with the time: its first six digits are the same for all sessions of four hours.
+    let uuid7 = session.len() == 36 && all.len() == 32 && all[12] == '7' && all.iter().all(char::is_ascii_hexdigit);
+    let from = if uuid7 { all.len() - 6 } else { 0 };
+    Ok(all.into_iter().skip(from).take(6).collect())
+}
+
+/// Whether `id` looks like one that was made for `harness`: its name, `-` and six or fewer characters.
+fn derived_from(id: &str, harness: &str) -> bool {
+    id.strip_prefix(harness).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| (1..=6).contains(&rest.len()))
+}
+
+/// `length` characters that are the same for a process as long as it lives, in every call.
+fn digest(id: &ProcessId, length: u32) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let text = format!("{}\0{}\0{}\0{}", crate::sys::boot_id(), id.namespace, id.pid, id.start);
+    // FNV-1a: the standard library's hashes may change between versions, and several versions run side by side.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    // The low bits alone are weak in FNV.
+    let hash = hash ^ (hash >> 32);
+    (0..length).map(|i| char::from(DIGITS[(hash >> (5 * i)) as usize & 31])).collect()
+}
+
+/// The last part of a path, without an extension that marks programs.
+fn program(path: &str) -> &str {
+    let base = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    base.strip_suffix(".exe").or_else(|| base.strip_suffix(".cmd")).unwrap_or(base)
+}
+
+/// The harness that a process is.
+fn harness_of(process: &ProcessInfo) -> Option<&'static Harness> {
+    let name = program(&process.name);
+    let called = process.args.first().map_or(name, |a| program(a.split(' ').next().unwrap_or(a)));
+    // The program lends its file to helpers that live for one command, and tells them apart by the name it calls them.
+    if called.starts_with("codex-") && name.starts_with("codex") && by_name(called).is_none() {
+        return None;
+    }
+    by_name(name).or_else(|| by_name(called)).or_else(|| {
+        let interpreter = if is_interpreter(called) { called } else { name };
+        let script = is_interpreter(interpreter).then(|| script(interpreter, &process.args)).flatten()?;
+        let base = program(script);
+        let stem = match base.rsplit_once('.') {
+            Some((stem, "js" | "mjs" | "cjs" | "ts" | "mts" | "py" | "rb" | "sh")) => stem,
+            _ => base,
+        };
+        by_name(stem).or_else(|| by_path(script))
+    })
+}
+
+fn by_name(name: &str) -> Option<&'static Harness> {
+    // Released binaries are named for what they were built for.
+    let plain = name.strip_prefix("codex-").filter(|rest| rest.starts_with("x86_64") || rest.starts_with("aarch64"));
+    let name = if plain.is_some() { "codex" } else { name };
+    HARNESSES.iter().find(|h| h.name == name || h.programs.contains(&name))
+}
+
+fn by_path(script: &str) -> Option<&'static Harness> {
+    let parts: Vec<&str> = script.split(['/', '\\']).collect();
+    let holds = |path: &str| {
+        let wanted: Vec<&str> = path.split('/').collect();
+        parts.windows(wanted.len()).any(|part| part == wanted)
+    };
+    HARNESSES.iter().find(|h| h.paths.iter().any(|p| holds(p)))
+}
+
+fn is_interpreter(name: &str) -> bool {
+    let versioned = |stem: &str| {
+        name.strip_prefix(stem).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'w')))
+    };
+    // Node calls its main thread so.
+    matches!(name, "nodejs" | "bun" | "deno" | "MainThread" | "node-MainThread")
+        || ["node", "python", "pypy", "ruby"].into_iter().any(versioned)
+        || SHELLS.contains(&name)
+}
+
+/// The script that an interpreter runs: its first argument that is no option and no option's value. None if the program
+/// was given as text, in which the name of a harness means nothing.
+fn script<'a>(interpreter: &str, args: &'a [String]) -> Option<&'a str> {
+    let shell = SHELLS.contains(&interpreter);
+    let valued: &[&str] = match interpreter {
+        _ if shell => &["-o", "-O", "--rcfile", "--init-file"],
+        i if i.starts_with("py") => &["-W", "-X"],
+        i if i.starts_with("ruby") => &["-r", "-I", "-C"],
+        _ => &["-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "--env-file"],
+    };
+    let mut rest = args.iter().skip(1).map(String::as_str);
+    let mut subcommand = matches!(interpreter, "bun" | "deno");
+    while let Some(arg) = rest.next() {
+        match arg {
+            "--" => return rest.next(),
+            "-m" if interpreter.starts_with("py") => return rest.next().map(|m| m.split('.').next().unwrap_or(m)),
+            "-e" | "-p" | "-pe" | "--eval" | "--print" | "eval" if !shell => return None,
+            "-c" if !interpreter.starts_with("ruby") => return None,
+            option if valued.contains(&option) => {
+                rest.next();
+            }
+            "run" | "x" if subcommand => subcommand = false,
+            option if option.starts_with('-') => {
+                if shell && is_command_option(option) {
+                    return None;
+                }
+            }
+            script => return Some(script),
+        }
+    }
+    None
+}
+
+/// `-c` among a shell's short options: `-lc`, `-ic`.
+fn is_command_option(option: &str) -> bool {
+    let letters = option.strip_prefix('-').unwrap_or("");
+    letters.contains('c') && letters.bytes().all(|b| b"cilsxev".contains(&b)) || option == "--command"
+}
+
+/// The terminal's short name, if the process is an interactive shell that leads its session.
+fn terminal_of(process: &ProcessInfo) -> Option<String> {
+    let tty = process.tty.as_deref().filter(|_| process.session_leader)?;
+    let name = program(&process.name);
+    if !SHELLS.contains(&name.strip_prefix('-').unwrap_or(name)) {
+        return None;
+    }
+    // A shell that was started for one command (`ssh -t host 'pd …'`) is gone with it; nobody types there.
+    let options = process.args.iter().skip(1).take_while(|a| a.starts_with('-'));
+    if options.into_iter().any(|a| is_command_option(a)) {
+        return None;
+    }
+    let short: String = tty.strip_prefix("/dev/").unwrap_or(tty).chars().filter(char::is_ascii_alphanumeric).collect();
+    Some(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn process(pid: u32, name: &str, args: &[&str]) -> ProcessInfo {
+        ProcessInfo {
+            id: ProcessId { pid, start: u64::from(pid) * 10, namespace: 1 },
+            parent: pid - 1,
+            session_leader: false,
+            tty: None,
+            name: name.to_owned(),
+            args: args.iter().map(|a| (*a).to_owned()).collect(),
+        }
+    }
+
+    fn shell(pid: u32, name: &str, args: &[&str]) -> ProcessInfo {
+        ProcessInfo { session_leader: true, tty: Some("pts/3".to_owned()), ..process(pid, name, args) }
+    }
+
+    fn around(env: &[(&str, &str)], ancestors: Vec<ProcessInfo>) -> Surroundings {
+        let env: std::collections::HashMap<String, String> =
+            env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Surroundings {
+            env: Box::new(move |name| env.get(name).cloned()),
+            pid: 99_999,
+            ancestors: Box::new(move || ancestors.clone()),
+        }
+    }
+
+    fn find(env: &[(&str, &str)], ancestors: Vec<ProcessInfo>) -> Caller {
+        resolve(Face::Shell, &Named::default(), &around(env, ancestors)).unwrap()
+    }
+
+    fn pids(caller: &Caller) -> Vec<(u32, Strength)> {
+        caller.proofs.iter().map(|p| (p.id.pid, p.strength)).collect()
+    }
+
+    const CLAUDE: (&str, &str) = ("CLAUDE_CODE_SESSION_ID", "3F9A2C11-5d7e-4a4b-9c55-0a1b2c3d4e5f");
+    const CODEX: (&str, &str) = ("CODEX_THREAD_ID", "0199a213-81c0-7800-8aa1-bbab2a035a53");
+
+    fn claude_tree() -> Vec<ProcessInfo> {
+        vec![
+            process(30, "zsh", &["zsh", "-c", "pd note"]),
+            process(20, "claude", &["claude"]),
+            shell(10, "zsh", &["-zsh"]),
+        ]
+    }
+
+    #[test]
+    fn the_environment_names_the_agent_and_the_session() {
+        let c = find(&[("PORT_DADDY_AGENT", "api"), ("PORT_DADDY_SESSION", "session-1"), CLAUDE], claude_tree());
+        assert_eq!((c.agent.as_deref(), c.source), (Some("api"), Source::Environment));
+        assert_eq!((c.session.as_deref(), c.harness.as_deref()), (Some("session-1"), Some("claude")));
+        assert_eq!(pids(&c), [(20, Strength::Strong)]);
+        let c = find(&[("PORT_DADDY_AGENT", "api")], vec![shell(10, "bash", &["bash"])]);
+        assert_eq!((c.kind, c.harness.as_deref()), (None, None));
+        assert_eq!(c.proofs, [proof(&shell(10, "bash", &[]), Strength::Weak)]);
+        let c = find(&[("PORT_DADDY_AGENT", "api"), CLAUDE], vec![shell(10, "bash", &["bash"])]);
+        assert_eq!((c.harness.as_deref(), pids(&c)), (Some("claude"), vec![(10, Strength::Weak)]));
+        let c = find(&[("PORT_DADDY_AGENT", ""), ("PORT_DADDY_SESSION", "")], vec![]);
+        assert_eq!((c.agent, c.session, c.source), (None, None, Source::Nobody));
+    }
+
+    #[test]
+    fn the_harness_session_gives_the_id_and_its_process_the_proof() {
+        let c = find(&[CLAUDE, ("CLAUDECODE", "1")], claude_tree());
+        assert_eq!((c.agent.as_deref(), c.source), (Some("claude-3f9a2c"), Source::HarnessSession));
+        assert_eq!((c.harness.as_deref(), c.kind.as_deref()), (Some("claude"), Some("ai")));
+        assert_eq!(c.proofs, [proof(&process(20, "claude", &[]), Strength::Strong)]);
+        // The pid says which, whatever its name.
+        let c = find(&[CLAUDE, ("CLAUDE_PID", "15")], vec![process(20, "claude", &[]), process(15, "2.0.1", &[])]);
+        assert_eq!(pids(&c), [(15, Strength::Strong)]);
+        // Its process can't be seen: the id is known, and nothing proves its life.
+        let c = find(&[CLAUDE], vec![shell(10, "zsh", &["-zsh"])]);
+        assert_eq!((c.agent.as_deref(), c.proofs), (Some("claude-3f9a2c"), vec![]));
+        // A pid that now is another program's.
+        let me = std::process::id().to_string();
+        assert_eq!(find(&[CLAUDE, ("CLAUDE_PID", &me)], vec![]).proofs, []);
+    }
+
+    #[test]
+    fn sessions_begun_in_one_hour_have_different_ids() {
+        let c = find(&[CODEX], vec![process(20, "codex", &["codex"])]);
+        assert_eq!(c.agent.as_deref(), Some("codex-035a53"));
+        let other = find(&[("CODEX_THREAD_ID", "0199a213-99ff-7123-8aa1-bbab2a011111")], vec![]);
+        assert_eq!(other.agent.as_deref(), Some("codex-011111"));
+        assert_eq!(find(&[("CODEX_THREAD_ID", "Ab-1")], vec![]).agent.as_deref(), Some("codex-ab1"));
+    }
+
+    #[test]
+    fn a_harness_in_a_harness_is_the_nearest() {
+        let codex = || process(40, "codex", &["codex", "exec"]);
+        let mut inside = vec![process(50, "bash", &["bash", "-lc", "pd note"]), codex()];
+        inside.extend(claude_tree());
+        let c = find(&[CLAUDE, CODEX], inside);
+        assert_eq!((c.agent.as_deref(), pids(&c)), (Some("codex-035a53"), vec![(40, Strength::Strong)]));
+        let mut outside = claude_tree();
+        outside.push(codex());
+        assert_eq!(find(&[CLAUDE, CODEX], outside).agent.as_deref(), Some("claude-3f9a2c"));
+        // The nearer one has only a marker: it is known by its process.
+        let mut gemini = vec![process(40, "node", &["node", "/opt/@google/gemini-cli/dist/index.js"])];
+        gemini.extend(claude_tree());
+        let c = find(&[CLAUDE, ("GEMINI_CLI", "1")], gemini);
+        assert_eq!((c.harness.as_deref(), c.source), (Some("gemini"), Source::HarnessProcess));
+        let named = Named::default();
+        let e = resolve(Face::Shell, &named, &around(&[CLAUDE, CODEX], vec![])).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Ambiguous);
+        assert_eq!(e.fields()["candidates"], serde_json::json!(["claude-3f9a2c", "codex-035a53"]));
+        assert!(e.next_step().unwrap().contains("PORT_DADDY_AGENT"));
+        // A name settles it.
+        assert_eq!(find(&[CLAUDE, CODEX, ("PORT_DADDY_AGENT", "me")], vec![]).agent.as_deref(), Some("me"));
+    }
+
+    #[test]
+    fn harness_processes_are_known_by_name_script_and_path() {
+        let cases: &[(&str, &[&str], Option<&str>)] = &[
+            ("claude", &["claude", "-p"], Some("claude")),
+            ("2.0.76", &["/home/me/.local/bin/claude"], Some("claude")),
+            ("claude.exe", &[], Some("claude")),
+            ("node", &["node", "--no-warnings", "/usr/bin/claude"], Some("claude")),
+            ("node-MainThread", &["node", "-r", "./x.js", "/l/@anthropic-ai/claude-code/cli.js"], Some("claude")),
+            ("node", &["node", r"C:\npm\@openai\codex\bin\codex.js"], Some("codex")),
+            ("node", &["node", "/h/.local/share/cursor-agent/versions/1/index.js"], Some("cursor-agent")),
+            ("codex-x86_64-un", &["/v/codex-x86_64-unknown-linux-musl"], Some("codex")),
+            ("codex", &["codex-linux-sandbox", "--", "bash"], None),
+            ("codex-linux-san", &["/t/codex-linux-sandbox"], None),
+            ("python3.12", &["/usr/bin/python3.12", "/home/me/.local/bin/aider", "--yes"], Some("aider")),
+            ("python3", &["python3", "-m", "aider"], Some("aider")),
+            ("python3", &["python3", "-I", "-W", "ignore", "/venv/bin/aider"], Some("aider")),
+            ("python3", &["python3", "-c", "import claude"], None),
+            ("python3", &["python3", "train.py", "claude"], None),
+            ("bun", &["bun", "run", "opencode.ts"], Some("opencode")),
+            ("sh", &["/bin/sh", "/usr/local/bin/claude"], Some("claude")),
+            ("bash", &["bash", "-c", "claude -p hi | cat"], None),
+            ("bash", &["bash", "-lc", "claude"], None),
+            ("node", &["node", "-e", "claude"], None),
+            ("node", &["node", "server.js", "claude"], None),
+            ("vim", &["vim", "claude"], None),
+            ("qwen", &["qwen"], Some("qwen")),
+        ];
+        for (name, args, expected) in cases {
+            let found = harness_of(&process(20, name, args)).map(|h| h.name);
+            assert_eq!(found, *expected, "{name} {args:?}");
+        }
+    }
+
+    #[test]
+    fn a_harness_process_gives_an_id_that_stays() {
+        let tree =
+            || vec![process(30, "bash", &["bash", "-c", "pd"]), process(20, "gemini", &[]), process(10, "claude", &[])];
+        let c = find(&[], tree());
+        assert_eq!((c.source, pids(&c)), (Source::HarnessProcess, vec![(20, Strength::Strong)]));
+        let id = c.agent.unwrap();
+        assert!(derived_from(&id, "gemini") && id.len() == "gemini-".len() + 6, "{id}");
+        assert_eq!(find(&[("GEMINI_CLI", "1")], tree()).agent, Some(id.clone()));
+        let mut other = tree();
+        other[1].id.start += 1;
+        assert_ne!(find(&[], other).agent, Some(id));
+    }
+
+    #[test]
+    fn a_shell_command_belongs_to_the_terminal_it_was_typed_into() {
+        let c = find(&[], vec![process(30, "make", &["make"]), shell(10, "zsh", &["-zsh"])]);
+        let id = c.agent.clone().unwrap();
+        assert!(id.starts_with("tty-pts3-") && id.len() == "tty-pts3-".len() + 4, "{id}");
+        assert_eq!((c.source, c.kind.as_deref()), (Source::Shell, Some("human")));
+        assert_eq!(c.proofs, [proof(&shell(10, "zsh", &[]), Strength::Weak)]);
+        // A script's shell doesn't lead, a one-command shell isn't typed into, an editor is no shell.
+        let none = [
+            process(30, "bash", &["bash", "x.sh"]),
+            shell(20, "bash", &["bash", "-c", "pd note"]),
+            shell(10, "vim", &["vim"]),
+            process(1, "init", &[]),
+        ];
+        assert_eq!(find(&[], none.to_vec()).source, Source::Nobody);
+        let c = find(&[("CURSOR_AGENT", "1")], vec![shell(10, "zsh", &["zsh", "--login"])]);
+        assert_eq!(
+            (c.source, c.harness.as_deref(), c.kind.as_deref()),
+            (Source::Shell, Some("cursor-agent"), Some("ai"))
+        );
+        let e = no_agent_error();
+        assert_eq!((e.kind(), e.next_step()), (ErrorKind::NoAgent, Some("pass --agent NAME or set PORT_DADDY_AGENT")));
+    }
+
+    #[test]
+    fn a_library_is_its_own_agent_unless_something_says_otherwise() {
+        let library =
+            |env: &[(&str, &str)], tree| resolve(Face::Library, &Named::default(), &around(env, tree)).unwrap();
+        let c = library(&[], vec![shell(10, "zsh", &["-zsh"])]);
+        assert_eq!((c.agent, c.source, c.proofs), (None, Source::Instance, vec![]));
+        assert_eq!(library(&[CLAUDE], claude_tree()).agent.as_deref(), Some("claude-3f9a2c"));
+        assert_eq!(library(&[("PORT_DADDY_AGENT", "api")], vec![]).agent.as_deref(), Some("api"));
+    }
+
+    #[test]
+    fn a_named_agent_has_proofs_only_where_it_is_the_environments_own() {
+        let named = |id: &str, env: &[(&str, &str)]| {
+            let named = Named { agent: Some(id.to_owned()), session: None };
+            resolve(Face::Shell, &named, &around(env, claude_tree())).unwrap()
+        };
+        for (id, env, strong) in [
+            ("api", &[("PORT_DADDY_AGENT", "api")][..], true),
+            ("api", &[("PORT_DADDY_AGENT", "web")], false),
+            ("claude-3f9a2c", &[CLAUDE], true),
+            ("claude-000000", &[CLAUDE], false),
+            ("claude-3f9a2c", &[CLAUDE, ("PORT_DADDY_AGENT", "web")], false),
+            ("api", &[CLAUDE], false),
+        ] {
+            let c = named(id, env);
+            assert_eq!((c.agent.as_deref(), c.source), (Some(id), Source::Named));
+            assert_eq!(c.proofs.len(), usize::from(strong), "{id} {env:?}");
+            assert_eq!(c.harness.is_some(), strong, "{id} {env:?}");
+        }
+        let session = [("PORT_DADDY_AGENT", "web"), ("PORT_DADDY_SESSION", "s1")];
+        assert_eq!(named("web", &session).session.as_deref(), Some("s1"));
+        assert_eq!(named("api", &session).session, None);
+        assert_eq!(named("api", &session[1..]).session.as_deref(), Some("s1"));
+    }
+
+    #[test]
+    fn a_named_agent_costs_no_look_at_the_processes() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = looks.clone();
+        let surroundings = Surroundings {
+            ancestors: Box::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                claude_tree()
+            }),
+            ..around(&[CLAUDE, CODEX], vec![])
+        };
+        let named = Named { agent: Some("api".to_owned()), session: Some("s".to_owned()) };
+        assert_eq!(resolve(Face::Shell, &named, &surroundings).unwrap().session.as_deref(), Some("s"));
+        assert_eq!(looks.load(Ordering::Relaxed), 0);
+        resolve(Face::Shell, &Named::default(), &surroundings).unwrap();
+        assert_eq!(looks.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn impossible_ids_are_refused_by_the_name_of_their_variable() {
+        for (variable, value) in
+            [("PORT_DADDY_AGENT", "two words"), ("PORT_DADDY_SESSION", "a\nb"), ("CODEX_THREAD_ID", "---")]
+        {
+            let e = resolve(Face::Shell, &Named::default(), &around(&[(variable, value)], vec![])).unwrap_err();
+            assert_eq!((e.kind(), e.fields()["variable"].as_str()), (ErrorKind::Invalid, Some(variable)));
+            assert!(e.message().starts_with(variable), "{e}");
+        }
+        for named in [
+            Named { agent: Some(String::new()), session: None },
+            Named { agent: None, session: Some("a b".to_owned()) },
+        ] {
+            let e = resolve(Face::Shell, &named, &around(&[], vec![])).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Invalid);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_real_script_named_like_a_harness_is_found_above_its_child() {
+        use std::io::{BufRead, BufReader};
+        use std::os::unix::fs::PermissionsExt;
+        use std::process::{Command, Stdio};
+
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("claude");
+        // The child tells its pid, then lives until its input ends.
+        std::fs::write(&script, "#!/bin/sh\nsh -c 'echo $$; read -r line'\nexit 0\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut run = Command::new(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(run.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let pid: u32 = line.trim().parse().unwrap();
+
+        let ancestors = move || process::ancestors(pid, MOST_ANCESTORS);
+        let at = |env: &[(&str, &str)]| Surroundings { pid, ancestors: Box::new(ancestors), ..around(env, vec![]) };
+        let c = resolve(Face::Shell, &Named::default(), &at(&[])).unwrap();
+        assert_eq!((c.harness.as_deref(), c.source), (Some("claude"), Source::HarnessProcess));
+        assert_eq!(pids(&c), [(run.id(), Strength::Strong)]);
+        assert_eq!(c.proofs[0].id, process::info(run.id()).unwrap().id);
+        // Named by its pid alone, as a detached command sees it.
+        let text = run.id().to_string();
+        let detached = find(&[CLAUDE, ("CLAUDE_PID", &text)], vec![]);
+        assert_eq!(pids(&detached), [(run.id(), Strength::Strong)]);
+
+        drop(run.stdin.take());
+        assert!(run.wait().unwrap().success());
+    }
+
+    #[test]
+    fn the_system_has_surroundings() {
+        let system = Surroundings::system();
+        assert_eq!(system.pid, std::process::id());
+        let above = (system.ancestors)();
+        assert!(!above.is_empty() && above.len() <= MOST_ANCESTORS);
+        assert_eq!((system.env)("PORT_DADDY_NOT_SET"), None);
+    }
+}

@@ -1,0 +1,364 @@
+//! What a dead agent left in its working tree: for salvage briefings, and the only place that runs `git`.
+//!
+//! The repository is looked at, never changed, and its configuration is kept from running programs as far as git
+//! allows (a clean filter that git needs to compare a file is the exception). All of it is bounded in time and size.
+
+use std::ffi::OsStr;
+use std::io::{ErrorKind as Io, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::scope::Place;
+
+const MOST_LINES: usize = 200;
+const MOST_BYTES: u64 = 1 << 20;
+
+/// The work in a working tree that is in no remote repository, as git shows it at this moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct WorkLeft {
+    /// The working tree's root.
+    pub worktree: String,
+    /// The branch, unless HEAD is detached.
+    pub branch: Option<String>,
+    /// The full commit id, unless nothing was committed yet.
+    pub commit: Option<String>,
+    /// Uncommitted files as git's short status shows them, `M src/a.ts`; at most 200.
+    pub uncommitted: Vec<String>,
+    /// Stash entries, newest first. All working trees of a repository share them. At most 200.
+    pub stashes: Vec<String>,
+    /// Commits that are on HEAD and on no remote-tracking branch, `abc1234 subject`, newest first; at most 200. None
+    /// where the repository has no remote.
+    pub unpushed: Vec<String>,
+    /// Why the rest is missing, if something is.
+    pub problem: Option<String>,
+    /// Whether a list was cut.
+    pub truncated: bool,
+}
+
+/// Looks at the work left in `worktree`. Takes at most `limit`, and then tells what it got.
+pub(crate) fn work_left(worktree: &Path, limit: Duration) -> WorkLeft {
+    let mut left = WorkLeft { worktree: worktree.display().to_string(), ..WorkLeft::default() };
+    let repository = match Place::of(worktree) {
+        Err(_) => return left.without("the worktree is gone"),
+        Ok(place) => match place.repository.filter(|r| r.worktree == place.cwd) {
+            None => return left.without("the worktree is no longer one of a git repository"),
+            Some(repository) => repository,
+        },
+    };
+    let head = repository.head();
+    (left.branch, left.commit) = (head.branch, head.commit);
+    let git = Git { worktree: &repository.worktree, limit, deadline: Instant::now() + limit };
+    if let Err(problem) = left.ask(&git) {
+        left.problem = Some(problem);
+    }
+    left
+}
+
+impl WorkLeft {
+    fn without(mut self, problem: &str) -> Self {
+        self.problem = Some(problem.to_owned());
+        self
+    }
+
+    fn ask(&mut self, git: &Git<'_>) -> Result<(), String> {
+        let status = git.run(&["status", "--porcelain=v1", "-z", "--untracked-files=normal"])?;
+        self.uncommitted = self.keep(status.cut, status_lines(&status.text));
+
+        let most = format!("-n{}", MOST_LINES + 1);
+        let stashes = git.run(&["stash", "list", "--no-show-signature", &most, "--format=%gd: %gs"])?;
+        self.stashes = self.keep(stashes.cut, stashes.text.lines().map(str::to_owned));
+
+        if self.commit.is_some() && !git.run(&["remote"])?.text.trim().is_empty() {
+            let format = "--format=%h %s";
+            let log =
+                git.run(&["log", "--no-show-signature", "--no-color", &most, format, "HEAD", "--not", "--remotes"])?;
+            self.unpushed = self.keep(log.cut, log.text.lines().map(str::to_owned));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, cut: bool, lines: impl Iterator<Item = String>) -> Vec<String> {
+        let mut lines: Vec<String> = lines.take(MOST_LINES + 1).collect();
+        self.truncated |= cut || lines.len() > MOST_LINES;
+        lines.truncate(MOST_LINES);
+        lines
+    }
+}
+
+/// The entries of `git status -z`: two letters, a blank and a path; after a rename, the old path is an entry by itself.
+fn status_lines(text: &str) -> impl Iterator<Item = String> + '_ {
+    let mut entries = text.split('\0').filter(|e| !e.is_empty());
+    std::iter::from_fn(move || {
+        let entry = entries.next()?;
+        let (letters, path) = entry.split_at_checked(3).unwrap_or((entry, ""));
+        let old = if letters.contains(['R', 'C']) { entries.next() } else { None };
+        let old = old.map(|o| format!("{o} -> ")).unwrap_or_default();
+        Some(format!("{} {old}{path}", letters.trim()))
+    })
+}
+
+struct Git<'a> {
+    worktree: &'a Path,
+    limit: Duration,
+    deadline: Instant,
+}
+
+struct Said {
+    text: String,
+    /// Whether there was more than is read.
+    cut: bool,
+}
+
+impl Git<'_> {
+    fn run(&self, args: &[&str]) -> Result<Said, String> {
+        let mut command = Command::new("git");
+        // Variables of a hook or of a wrapping git would point it at another repository, or make it write traces.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| belongs_to_git(name)) {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(self.worktree)
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_PAGER", "cat")
+            .env("LC_ALL", "C")
+            .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+            .args(["-c", "credential.helper=", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().map_err(|e| match e.kind() {
+            Io::NotFound => "git isn't installed".to_owned(),
+            _ => format!("git can't be run: {e}"),
+        })?;
+        let output = collect(child.stdout.take());
+        let errors = collect(child.stderr.take());
+        let said = self.finish(&mut child, &output, &errors);
+        if said.is_err() {
+            end(&mut child);
+        }
+        said
+    }
+
+    fn finish(&self, child: &mut Child, output: &Pipe, errors: &Pipe) -> Result<Said, String> {
+        let late = || format!("git took longer than {}", seconds(self.limit));
+        let next = |pipe: &Pipe| pipe.recv_timeout(self.deadline.saturating_duration_since(Instant::now()));
+        let bytes = next(output).map_err(|_| late())?;
+        if bytes.len() as u64 > MOST_BYTES {
+            end(child);
+            let kept = &bytes[..MOST_BYTES as usize];
+            // The last entry may have been cut in the middle.
+            let whole = kept.iter().rposition(|b| matches!(b, b'\n' | 0)).unwrap_or(0);
+            return Ok(Said { text: String::from_utf8_lossy(&kept[..whole]).into_owned(), cut: true });
+        }
+        let complaint = next(errors).map_err(|_| late())?;
+        // Both ends are closed: it has nothing left to do but to exit.
+        let status = child.wait().map_err(|e| format!("git can't be waited for: {e}"))?;
+        if !status.success() {
+            let complaint = String::from_utf8_lossy(&complaint);
+            let line = complaint.lines().find(|l| !l.trim().is_empty()).unwrap_or("no reason given").trim();
+            return Err(format!("git failed: {line}"));
+        }
+        Ok(Said { text: String::from_utf8_lossy(&bytes).into_owned(), cut: false })
+    }
+}
+
+type Pipe = mpsc::Receiver<Vec<u8>>;
+
+/// Reads a pipe to its end, or until there is more than is wanted, in a thread of its own: a program that git started may
+/// keep the pipe open after git is gone, and nobody shall wait for that.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> Pipe {
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            let _ = pipe.take(MOST_BYTES + 1).read_to_end(&mut bytes);
+        }
+        let _ = send.send(bytes);
+    });
+    receive
+}
+
+/// Ends git and, where the system has process groups, whatever it started.
+fn end(child: &mut Child) {
+    #[cfg(unix)]
+    if let (Ok(None), Some(group)) = (child.try_wait(), rustix::process::Pid::from_raw(child.id() as i32)) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn belongs_to_git(name: &OsStr) -> bool {
+    name.to_string_lossy().to_ascii_uppercase().starts_with("GIT_")
+}
+
+fn seconds(limit: Duration) -> String {
+    if limit < Duration::from_secs(1) { format!("{} ms", limit.as_millis()) } else { format!("{} s", limit.as_secs()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn git(dir: &Path, args: &[&str]) -> String {
+        let mut command = Command::new("git");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| belongs_to_git(name)) {
+            command.env_remove(name);
+        }
+        let output = command
+            .current_dir(dir)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn repository() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().canonicalize().unwrap().join("x");
+        fs::create_dir(&at).unwrap();
+        git(&at, &["init", "-q", "-b", "main"]);
+        for name in ["a", "b", "c"] {
+            fs::write(at.join(name), format!("{name}\n").repeat(20)).unwrap();
+        }
+        git(&at, &["add", "."]);
+        git(&at, &["commit", "-q", "-m", "first"]);
+        (dir, at)
+    }
+
+    #[test]
+    fn work_that_is_nowhere_else_is_listed() {
+        let (dir, at) = repository();
+        git(dir.path(), &["clone", "-q", "--bare", "x", "hub.git"]);
+        git(&at, &["remote", "add", "origin", "../hub.git"]);
+        git(&at, &["fetch", "-q"]);
+        fs::write(at.join("a"), "stashed").unwrap();
+        git(&at, &["stash", "push", "-q", "-m", "half done"]);
+        fs::write(at.join("a"), "committed").unwrap();
+        git(&at, &["commit", "-q", "-am", "second: not pushed"]);
+        fs::write(at.join("a"), "changed").unwrap();
+        git(&at, &["mv", "b", "moved b"]);
+        fs::write(at.join("new\nline"), "").unwrap();
+        let left = work_left(&at, LIMIT);
+        assert_eq!(left.problem, None);
+        assert_eq!(left.worktree, at.display().to_string());
+        assert_eq!(left.branch.as_deref(), Some("main"));
+        assert_eq!(left.commit, Some(git(&at, &["rev-parse", "HEAD"])));
+        assert_eq!(left.uncommitted, ["M a", "R b -> moved b", "?? new\nline"]);
+        assert_eq!(left.stashes, ["stash@{0}: On main: half done"]);
+        assert_eq!(left.unpushed, [format!("{} second: not pushed", git(&at, &["rev-parse", "--short", "HEAD"]))]);
+        assert!(!left.truncated);
+    }
+
+    #[test]
+    fn without_a_remote_nothing_is_unpushed_and_without_a_commit_nothing_fails() {
+        let (dir, at) = repository();
+        let left = work_left(&at, LIMIT);
+        assert_eq!((left.problem, left.unpushed.len(), left.uncommitted.len()), (None, 0, 0));
+        git(dir.path(), &["init", "-q", "-b", "main", "empty"]);
+        git(&dir.path().join("empty"), &["remote", "add", "origin", "../x"]);
+        let left = work_left(&dir.path().join("empty"), LIMIT);
+        assert_eq!((left.problem, left.branch.as_deref(), left.commit), (None, Some("main"), None));
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_say_so() {
+        let (_dir, at) = repository();
+        for i in 0..=MOST_LINES {
+            fs::write(at.join(format!("file-{i}")), "").unwrap();
+        }
+        let left = work_left(&at, LIMIT);
+        assert_eq!((left.uncommitted.len(), left.truncated), (MOST_LINES, true));
+    }
+
+    #[test]
+    fn what_is_missing_has_a_reason() {
+        let (dir, at) = repository();
+        let problem = |path: &Path, limit| work_left(path, limit).problem;
+        assert_eq!(problem(&at.join("gone"), LIMIT).as_deref(), Some("the worktree is gone"));
+        let outside = Some("the worktree is no longer one of a git repository".to_owned());
+        assert_eq!(problem(dir.path(), LIMIT), outside);
+        fs::create_dir(at.join("sub")).unwrap();
+        assert_eq!(problem(&at.join("sub"), LIMIT), outside);
+        let late = work_left(&at, Duration::ZERO);
+        assert_eq!(late.problem.as_deref(), Some("git took longer than 0 ms"));
+        assert_eq!(late.branch.as_deref(), Some("main"));
+        fs::write(at.join(".git/index"), "broken").unwrap();
+        assert!(problem(&at, LIMIT).unwrap().starts_with("git failed: "));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_repository_is_neither_changed_nor_allowed_to_run_its_programs() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, at) = repository();
+        let trap = dir.path().join("trap");
+        let sprung = dir.path().join("sprung");
+        fs::write(&trap, format!("#!/bin/sh\necho \"$0\" >> '{}'\n", sprung.display())).unwrap();
+        fs::set_permissions(&trap, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = trap.to_str().unwrap();
+        git(&at, &["remote", "add", "origin", "../x"]);
+        for name in ["core.fsmonitor", "core.pager", "pager.log", "pager.status", "gpg.program", "core.sshCommand"] {
+            git(&at, &["config", name, path]);
+        }
+        git(&at, &["config", "log.showSignature", "true"]);
+        for hook in ["post-index-change", "reference-transaction"] {
+            fs::copy(&trap, at.join(".git/hooks").join(hook)).unwrap();
+        }
+        // The same bytes under another time: git would like to note that in the index.
+        let index = fs::read(at.join(".git/index")).unwrap();
+        fs::write(at.join("a"), "a\n".repeat(20)).unwrap();
+        let left = work_left(&at, LIMIT);
+        assert_eq!((left.problem, left.unpushed.len()), (None, 1));
+        assert!(!sprung.exists(), "{}", fs::read_to_string(&sprung).unwrap());
+        assert_eq!(fs::read(at.join(".git/index")).unwrap(), index);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_git_that_hangs_is_ended_with_what_it_started() {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+        use rustix::fs::OFlags;
+        let (dir, at) = repository();
+        let fifo = |name: &str| {
+            let path = dir.path().join(name);
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            path
+        };
+        // A clean filter, without which git can't compare the file. It reads a pipe that nobody writes to, and holds the
+        // other one open for as long as it lives.
+        let (never, alive) = (fifo("never"), fifo("alive"));
+        let mut held =
+            fs::OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&alive).unwrap();
+        let filter = dir.path().join("filter");
+        fs::write(&filter, format!("#!/bin/sh\nexec 9> '{}'\nread -r x < '{}'\n", alive.display(), never.display()))
+            .unwrap();
+        fs::set_permissions(&filter, fs::Permissions::from_mode(0o755)).unwrap();
+        git(&at, &["config", "filter.slow.clean", filter.to_str().unwrap()]);
+        fs::write(at.join(".git/info/attributes"), "a filter=slow\n").unwrap();
+        fs::write(at.join("a"), "b\n".repeat(20)).unwrap();
+        let left = work_left(&at, Duration::from_millis(300));
+        assert_eq!(left.problem.as_deref(), Some("git took longer than 300 ms"));
+        assert_eq!(left.branch.as_deref(), Some("main"));
+        rustix::fs::fcntl_setfl(&held, OFlags::empty()).unwrap();
+        assert_eq!(held.read(&mut [0]).unwrap(), 0, "the end comes when the filter is gone");
+    }
+}
