@@ -40,6 +40,13 @@ pub(crate) enum Alive {
     Unknown,
 }
 
+/// This process.
+pub(crate) fn own() -> ProcessId {
+    let pid = super::current_pid();
+    let start = info(pid).map_or(0, |i| i.id.start);
+    ProcessId { pid, start, namespace: pid_namespace() }
+}
+
 /// The process `pid` of our namespace. `None`: gone, a zombie, or the platform can't tell.
 pub(crate) fn info(pid: u32) -> Option<ProcessInfo> {
     platform::info(pid)
