@@ -200,14 +200,6 @@ mod platform {
     }
 }
 
-/// Makes files that the options create readable to their owner only.
-pub(crate) fn private(options: &mut std::fs::OpenOptions) {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    #[cfg(not(unix))]
-    let _ = options;
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
