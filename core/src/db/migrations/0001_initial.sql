@@ -146,7 +146,7 @@ CREATE TABLE cursors (
 CREATE TABLE locks (
     scope            INTEGER NOT NULL REFERENCES scopes (id),
     name             TEXT NOT NULL,
-    token            INTEGER NOT NULL UNIQUE,
+    token            INTEGER NOT NULL,
     agent            TEXT NOT NULL,
     session          TEXT,
     live             TEXT,      -- the live file whose life it shares; NULL: its agent's life
@@ -158,8 +158,7 @@ CREATE TABLE locks (
     boot             INTEGER NOT NULL REFERENCES boots (boot),
     PRIMARY KEY (scope, name)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX locks_by_agent ON locks (agent);
-CREATE INDEX locks_by_live ON locks (live) WHERE live IS NOT NULL;
+-- No index but the key: few locks are held at once, and each page that a grant touches is a page to write.
 
 -- Everyone who waits: for a lock, or for channels.
 CREATE TABLE waiters (
@@ -212,4 +211,4 @@ CREATE TABLE activity (
     subject TEXT NOT NULL,      -- what it was done to: a lock's name, a session's id
     detail  TEXT                -- JSON object
 ) STRICT;
-CREATE INDEX activity_by_agent ON activity (agent, seq);
+-- No index but the key, either: the log is bounded, and every call appends to it.
