@@ -59,6 +59,14 @@ pub(crate) fn prepare_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lets nobody else read a file that these options create.
+pub(crate) fn private(options: &mut std::fs::OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
 /// As a shell takes it.
 #[cfg(unix)]
 fn quoted(path: &Path) -> String {

@@ -40,8 +40,7 @@ impl LiveFile {
         let made = (|| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            super::filesystem::private(&mut options);
             let mut file = options.open(&temporary)?;
             file.try_lock()?;
             file.write_all(content)?;
