@@ -177,7 +177,7 @@ impl Coordinator {
             let before = load_all(tx, &ids)?;
             tx.prepare_cached("UPDATE sessions SET agent = ?2, salvage = ?3 WHERE agent = ?1 AND status = 'active'")?
                 .execute((agent, me, id))?;
-            end_what_moved_on(tx, agent)?;
+            end_what_moved_on(tx, agent, "completed")?;
             let after = load_all(tx, &ids)?;
             activity::record(tx, actor, "salvage.claim", agent, json!({"salvage": id, "sessions": ids}))?;
             wake(tx, agent, me);
@@ -274,7 +274,7 @@ impl Coordinator {
             for session in &ids {
                 end_session(tx, actor, session, "abandoned")?;
             }
-            end_what_moved_on(tx, agent)?;
+            end_what_moved_on(tx, agent, "dismissed")?;
             activity::record(tx, actor, "salvage.dismiss", agent, json!({"salvage": id, "sessions": ids}))?;
             wake(tx, agent, me);
             Ok((load(tx, id)?, ids))
@@ -474,12 +474,12 @@ fn finish(tx: &Tx<'_>, salvage: i64, state: &str) -> Result<()> {
 }
 
 /// Ends what the dead agent itself had taken over, now that none of its sessions is left with it.
-fn end_what_moved_on(tx: &Tx<'_>, agent: &str) -> Result<()> {
+fn end_what_moved_on(tx: &Tx<'_>, agent: &str, state: &str) -> Result<()> {
     tx.prepare_cached(
-        "UPDATE salvages SET state = 'completed', ended_ms = ?2 WHERE by_agent = ?1 AND state = 'claimed'
+        "UPDATE salvages SET state = ?3, ended_ms = ?2 WHERE by_agent = ?1 AND state = 'claimed'
            AND NOT EXISTS (SELECT 1 FROM sessions WHERE salvage = salvages.id AND status = 'active')",
     )?
-    .execute((agent, tx.now.wall_ms))?;
+    .execute((agent, tx.now.wall_ms, state))?;
     Ok(())
 }
 
@@ -545,16 +545,15 @@ fn proof_of_life(conn: &Connection, agent: &str, now: Now, liveness: &dyn Livene
 }
 
 /// Why a dead agent's work can't be taken: what became of it.
-fn nothing_open(conn: &Connection, me: &str, agent: &str) -> Result<Error> {
-    let last = conn
+fn nothing_open(tx: &Tx<'_>, me: &str, agent: &str) -> Result<Error> {
+    let last = tx
         .prepare_cached(&format!("{SELECT} WHERE v.agent = ?1 ORDER BY v.id DESC LIMIT 1"))?
         .query_row([agent], Found::of)
         .optional()?;
     let Some(Found { state, by: Some(by), by_name: Some(name), claimed_ms: Some(at_ms), .. }) = last else {
         return Ok(left_nothing(agent));
     };
-    let now: i64 = conn.prepare_cached("SELECT max(seen_ms) FROM agents WHERE id = ?1")?.query_row([me], |r| r.get(0))?;
-    let when = ago((now - at_ms).max(0));
+    let when = ago(tx.now.wall_ms - at_ms);
     let who = if by == me { "you".to_owned() } else { name };
     let said = match state {
         SalvageState::Claimed => format!("the work of {agent} was claimed by {who} {when}"),
