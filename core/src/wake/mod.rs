@@ -50,7 +50,7 @@ mod futex {
 }
 
 /// Names one of the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Topic(u16);
 
 impl Topic {
