@@ -25,9 +25,9 @@ use crate::db::{Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::FileClaim;
 use crate::git::{self, WorkLeft};
-use crate::identity::{Identity, IdentityPattern, check_agent_id, check_text};
+use crate::identity::{Identity, IdentityPattern, check_agent_id};
 use crate::life::Liveness;
-use crate::notes::Note;
+use crate::notes::{self, Note};
 use crate::sessions::{self, Session, SessionDetail};
 use crate::wake::Topic;
 
@@ -143,7 +143,7 @@ impl Coordinator {
         let mut look = Look::new();
         let mut items = Vec::with_capacity(found.len());
         for (row, sessions) in found {
-            items.push(self.item(row, sessions, Some(&mut look))?);
+            items.push(self.item(row, &sessions, Some(&mut look))?);
         }
         Ok(SalvageList { items, elsewhere })
     }
@@ -156,7 +156,7 @@ impl Coordinator {
     /// nothing, or was claimed by another; `INVALID`; `STORE_*`.
     pub fn salvage_claim(&self, agent: &str) -> Result<Briefing> {
         check_agent_id(agent)?;
-        let (row, before, after) = self.act(Durability::Power, |tx, actor| {
+        let (row, ids, before, after) = self.act(Durability::Power, |tx, actor| {
             let me = actor.agent()?;
             refuse_unless_dead(tx, actor, agent)?;
             let claimed: Option<i64> = tx
@@ -181,9 +181,9 @@ impl Coordinator {
             let after = load_all(tx, &ids)?;
             activity::record(tx, actor, "salvage.claim", agent, json!({"salvage": id, "sessions": ids}))?;
             wake(tx, agent, me);
-            Ok((load(tx, id)?, before, after))
+            Ok((load(tx, id)?, ids, before, after))
         })?;
-        let mut item = self.item(row, before.iter().map(|s| s.id.clone()).collect(), Some(&mut Look::new()))?;
+        let mut item = self.item(row, &ids, Some(&mut Look::new()))?;
         for (detail, session) in item.sessions.iter_mut().zip(before) {
             detail.session = session;
         }
@@ -199,13 +199,13 @@ impl Coordinator {
     pub fn salvage_complete(&self, agent: &str, note: Option<&str>) -> Result<SalvageItem> {
         check_agent_id(agent)?;
         if let Some(note) = note {
-            check_text("the note", note, 1 << 20)?;
+            notes::check(note)?;
         }
         let (row, ids) = self.act(Durability::Power, |tx, actor| {
             let row = claimed_by_caller(tx, actor, agent, "complete")?;
             let ids = session_ids_of(tx, row.id)?;
             if let (Some(note), Some(session)) = (note, ids.last()) {
-                write_note(tx, actor, session, note)?;
+                notes::insert(tx, actor.agent()?, session, "note", note)?;
             }
             for session in &ids {
                 end_session(tx, actor, session, "completed")?;
@@ -215,7 +215,7 @@ impl Coordinator {
             wake(tx, agent, actor.agent()?);
             Ok((load(tx, row.id)?, ids))
         })?;
-        self.item(row, ids, None)
+        self.item(row, &ids, None)
     }
 
     /// Gives work taken over back: the sessions that came with it and are still active are the dead agent's again, for
@@ -246,7 +246,7 @@ impl Coordinator {
             wake(tx, agent, actor.agent()?);
             Ok((load(tx, row.id)?, ids))
         })?;
-        self.item(row, ids, None)
+        self.item(row, &ids, None)
     }
 
     /// Gives a dead agent's work up: its sessions end as abandoned and their claims are released.
@@ -279,12 +279,13 @@ impl Coordinator {
             wake(tx, agent, me);
             Ok((load(tx, id)?, ids))
         })?;
-        self.item(row, ids, None)
+        self.item(row, &ids, None)
     }
 
     /// Puts together what is known of one salvage; looks into the working trees if `look` is given.
-    fn item(&self, row: Found, sessions: Vec<String>, look: Option<&mut Look>) -> Result<SalvageItem> {
-        let sessions: Vec<SessionDetail> = sessions.iter().map(|id| self.session(id)).collect::<Result<_>>()?;
+    fn item(&self, row: Found, ids: &[String], look: Option<&mut Look>) -> Result<SalvageItem> {
+        let sessions: Vec<SessionDetail> =
+            self.inner.db.read(|conn| ids.iter().map(|id| sessions::detail(conn, id)).collect())?;
         let mut notes: Vec<Note> = sessions.iter().flat_map(|s| s.notes.iter().cloned()).collect();
         notes.sort_by_key(|n| n.seq);
         notes.drain(..notes.len().saturating_sub(LAST_NOTES));
@@ -488,17 +489,6 @@ fn end_session(tx: &Tx<'_>, actor: &Actor, session: &str, status: &str) -> Resul
         .execute((session, status, tx.now.wall_ms))?;
     crate::files::release_session(tx, session)?;
     activity::record(tx, actor, "session.end", session, json!({"status": status}))?;
-    Ok(())
-}
-
-fn write_note(tx: &Tx<'_>, actor: &Actor, session: &str, text: &str) -> Result<()> {
-    let seq = tx.next_seq()?;
-    tx.prepare_cached(
-        "INSERT INTO notes (seq, scope, session, agent, type, text, at_ms)
-         SELECT ?1, scope, id, ?3, 'note', ?4, ?5 FROM sessions WHERE id = ?2",
-    )?
-    .execute((seq, session, actor.agent()?, text, tx.now.wall_ms))?;
-    tx.wake(Topic::of(&["notes"]));
     Ok(())
 }
 
