@@ -201,6 +201,9 @@ CREATE TABLE salvages (
     told       INTEGER NOT NULL DEFAULT 0  -- the agent came back and knows
 ) STRICT;
 CREATE INDEX salvages_by_agent ON salvages (agent, state);
+CREATE UNIQUE INDEX salvages_open ON salvages (agent) WHERE state = 'open';
+CREATE INDEX salvages_by_claimer ON salvages (by_agent) WHERE by_agent IS NOT NULL;
+CREATE INDEX sessions_by_salvage ON sessions (salvage) WHERE salvage IS NOT NULL;
 
 CREATE TABLE activity (
     seq     INTEGER PRIMARY KEY,
