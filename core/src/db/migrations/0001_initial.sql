@@ -116,20 +116,21 @@ CREATE TABLE messages (
     seq        INTEGER PRIMARY KEY,
     scope      INTEGER NOT NULL REFERENCES scopes (id),
     channel    TEXT NOT NULL,
-    payload    TEXT NOT NULL,   -- JSON
     agent      TEXT,
     at_ms      INTEGER NOT NULL,
-    expires_ms INTEGER          -- from a ttl; NULL: by the channel's retention
+    expires_ms INTEGER NOT NULL,  -- from its ttl, else 7 days; past that it is not delivered, and swept by a later publish
+    payload    TEXT NOT NULL      -- JSON; last, so that what is only looked at is read without it
 ) STRICT;
 CREATE INDEX messages_by_channel ON messages (scope, channel, seq);
-CREATE INDEX messages_by_age ON messages (at_ms);
+CREATE INDEX messages_by_expiry ON messages (expires_ms);
 
 CREATE TABLE channels (
     name     TEXT NOT NULL,
     scope    INTEGER NOT NULL REFERENCES scopes (id),
     last_seq INTEGER NOT NULL,  -- the newest message, retained or not
     last_ms  INTEGER NOT NULL,
-    count    INTEGER NOT NULL,  -- messages retained now
+    count    INTEGER NOT NULL,  -- messages stored now; without any there is no row
+    pruned_seq INTEGER NOT NULL DEFAULT 0,  -- the newest that was removed for its number or its age of 7 days
     PRIMARY KEY (scope, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX channels_by_name ON channels (name);
