@@ -485,6 +485,19 @@ pub(crate) fn verdict(
     Ok(Some(life::judge(&proofs, Signs { silent_ms: life::silence(now, seen, boot), promised }, liveness)))
 }
 
+/// How an agent is doing, as far as can be seen without burying anyone. One that nobody knows has left.
+pub(crate) fn state_of(conn: &Connection, id: &str, now: Now, liveness: &dyn life::Liveness) -> Result<AgentState> {
+    match verdict(conn, id, now, liveness)? {
+        Some(Verdict::Alive { stale: false }) => return Ok(AgentState::Active),
+        Some(Verdict::Alive { stale: true }) => return Ok(AgentState::Stale),
+        Some(Verdict::Dead { .. }) => return Ok(AgentState::Dead),
+        None => {}
+    }
+    let state: Option<String> =
+        conn.prepare_cached("SELECT state FROM agents WHERE id = ?1")?.query_row([id], |r| r.get(0)).optional()?;
+    Ok(if state.as_deref() == Some("dead") { AgentState::Dead } else { AgentState::Left })
+}
+
 /// Whether an agent lives, burying it if it is found dead. An agent that left, or is unknown, doesn't.
 pub(crate) fn check(tx: &Tx<'_>, id: &str) -> Result<bool> {
     match verdict(tx, id, tx.now, tx.liveness())? {

@@ -141,26 +141,16 @@ impl Git<'_> {
         })?;
         let output = collect(child.stdout.take());
         let errors = collect(child.stderr.take());
-        let said = self.finish(&mut child, &output, &errors);
-        if said.is_err() {
-            end(&mut child);
-        }
-        said
-    }
-
-    fn finish(&self, child: &mut Child, output: &Pipe, errors: &Pipe) -> Result<Said, String> {
-        let late = || format!("git took longer than {}", seconds(self.limit));
-        let next = |pipe: &Pipe| pipe.recv_timeout(self.deadline.saturating_duration_since(Instant::now()));
-        let bytes = next(output).map_err(|_| late())?;
+        let bytes = self.next(&mut child, &output)?;
         if bytes.len() as u64 > MOST_BYTES {
-            end(child);
+            end(&mut child);
             let kept = &bytes[..MOST_BYTES as usize];
             // The last entry may have been cut in the middle.
             let whole = kept.iter().rposition(|b| matches!(b, b'\n' | 0)).unwrap_or(0);
             return Ok(Said { text: String::from_utf8_lossy(&kept[..whole]).into_owned(), cut: true });
         }
-        let complaint = next(errors).map_err(|_| late())?;
-        // Both ends are closed: it has nothing left to do but to exit.
+        let complaint = self.next(&mut child, &errors)?;
+        // Both pipes are closed: it has nothing left to do but to exit.
         let status = child.wait().map_err(|e| format!("git can't be waited for: {e}"))?;
         if !status.success() {
             let complaint = String::from_utf8_lossy(&complaint);
@@ -168,6 +158,14 @@ impl Git<'_> {
             return Err(format!("git failed: {line}"));
         }
         Ok(Said { text: String::from_utf8_lossy(&bytes).into_owned(), cut: false })
+    }
+
+    /// What comes through `pipe`; when the time is over, the end of `child`.
+    fn next(&self, child: &mut Child, pipe: &Pipe) -> Result<Vec<u8>, String> {
+        pipe.recv_timeout(self.deadline.saturating_duration_since(Instant::now())).map_err(|_| {
+            end(child);
+            format!("git took longer than {}", seconds(self.limit))
+        })
     }
 }
 
@@ -187,10 +185,11 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Pipe {
     receive
 }
 
-/// Ends git and, where the system has process groups, whatever it started.
+/// Ends git and, where the system has process groups, whatever it started. Only for a child that wasn't waited for: its
+/// pid is still its own, and so is its group's.
 fn end(child: &mut Child) {
     #[cfg(unix)]
-    if let (Ok(None), Some(group)) = (child.try_wait(), rustix::process::Pid::from_raw(child.id() as i32)) {
+    if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
     let _ = child.kill();

@@ -171,7 +171,7 @@ impl Waiting<'_> {
             let end = [self.deadline, until].into_iter().flatten().min();
             let most = end.map_or(self.tick, |e| self.tick.min(e - now));
             let wakes = self.inner.db.wakes();
-            let changed = wakes.sleep(&self.sample, most);
+            let changed = wakes.sleep(&mut self.sample, most);
             if changed {
                 self.tick = FIRST_TICK;
                 self.resample();
@@ -182,7 +182,6 @@ impl Waiting<'_> {
             }
             // While polling, each step is a tick. A word that changes between the last sleep and a new sample is not
             // missed: the read that follows a sample sees what was committed before the wake.
-            self.sample.quiet = self.sample.quiet.saturating_add(1);
             let version = self.reader.data_version()?;
             if wakes.remap_if_replaced()? || version != self.version {
                 self.version = version;

@@ -228,8 +228,7 @@ fn lock(file: &File) -> std::io::Result<()> {
 fn open(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    crate::sys::filesystem::private(&mut options);
     options.open(path).ok()
 }
 

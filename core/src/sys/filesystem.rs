@@ -21,11 +21,7 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
 /// Creates `dir` and its missing parents for us alone, and refuses one that others may write to: they could put
 /// another database in place.
 pub(crate) fn prepare_dir(dir: &Path) -> Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|e| Error::io("creating the directory", dir, e))?;
+    private_dirs().recursive(true).create(dir).map_err(|e| Error::io("creating the directory", dir, e))?;
     let found = std::fs::metadata(dir).map_err(|e| Error::io("looking at", dir, e))?;
     #[cfg(unix)]
     {
@@ -57,6 +53,23 @@ pub(crate) fn prepare_dir(dir: &Path) -> Result<()> {
     #[cfg(not(unix))]
     let _ = found;
     Ok(())
+}
+
+/// Makes directories for us alone.
+pub(crate) fn private_dirs() -> std::fs::DirBuilder {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "other platforms have no mode"))]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Lets nobody else read a file that these options create.
+pub(crate) fn private(options: &mut std::fs::OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
 }
 
 /// As a shell takes it.

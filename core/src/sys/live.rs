@@ -40,8 +40,7 @@ impl LiveFile {
         let made = (|| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            super::filesystem::private(&mut options);
             let mut file = options.open(&temporary)?;
             file.try_lock()?;
             file.write_all(content)?;
@@ -86,10 +85,7 @@ impl Drop for LiveFile {
 }
 
 fn create_dir(dir: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(dir) {
+    match super::filesystem::private_dirs().create(dir) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         made => made,
     }

@@ -78,6 +78,26 @@ pub(crate) fn is_own_pid(pid: u32) -> bool {
     pid == current_pid()
 }
 
+/// What an armed fault point does to this process: `stop` or `kill`. Anything else is a test's mistake.
+#[cfg(all(portdaddy_faults, unix))]
+pub(crate) fn fault(what: &str) {
+    use rustix::process::{Signal, getpid, kill_process};
+    let signal = match what {
+        "stop" => Signal::STOP,
+        "kill" => Signal::KILL,
+        other => panic!("no such fault: {other}"),
+    };
+    let _ = kill_process(getpid(), signal);
+}
+
+#[cfg(all(portdaddy_faults, not(unix)))]
+pub(crate) fn fault(what: &str) {
+    match what {
+        "kill" => std::process::abort(),
+        other => panic!("no such fault here: {other}"),
+    }
+}
+
 #[cfg(target_os = "macos")]
 mod apple {
     use std::ffi::{CStr, c_char, c_int, c_void};

@@ -40,6 +40,11 @@ pub(crate) enum Alive {
     Unknown,
 }
 
+/// This process. Its start is 0 where the platform doesn't tell. Read anew each time: after a fork it is another.
+pub(crate) fn own() -> ProcessId {
+    ProcessId { pid: super::current_pid(), start: platform::own_start(), namespace: pid_namespace() }
+}
+
 /// The process `pid` of our namespace. `None`: gone, a zombie, or the platform can't tell.
 pub(crate) fn info(pid: u32) -> Option<ProcessInfo> {
     platform::info(pid)
@@ -140,6 +145,11 @@ mod platform {
         Stat::parse(&text).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
     }
 
+    /// `/proc/self` is right even in another namespace's `/proc`.
+    pub(super) fn own_start() -> u64 {
+        std::fs::read("/proc/self/stat").ok().and_then(|text| Stat::parse(&text)).map_or(0, |stat| stat.start)
+    }
+
     pub(super) fn info(pid: u32) -> Option<ProcessInfo> {
         if !proc_is_ours() {
             return None;
@@ -234,6 +244,10 @@ mod platform {
 mod platform {
     use super::{Alive, ProcessId, ProcessInfo};
 
+    pub(super) fn own_start() -> u64 {
+        0
+    }
+
     pub(super) fn info(_pid: u32) -> Option<ProcessInfo> {
         None
     }
@@ -265,6 +279,7 @@ mod tests {
     #[test]
     fn we_are_alive_and_our_parents_are_known() {
         let own = info(current_pid()).unwrap();
+        assert_eq!(own.id, super::own());
         assert_eq!(alive(&own.id), Alive::Yes);
         assert!(own.args[0].contains("portdaddy"), "{own:?}");
         let parents = ancestors(current_pid(), 20);

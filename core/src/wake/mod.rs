@@ -50,7 +50,7 @@ mod futex {
 }
 
 /// Names one of the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Topic(u16);
 
 impl Topic {
@@ -87,9 +87,9 @@ pub(crate) struct Sample {
     page: Option<Arc<Page>>,
     /// Index and value.
     words: Vec<(u16, u32)>,
-    /// How many times in a row nothing was found, kept by the caller from one sample to the next: with polling the
-    /// sleep gets longer with it. Words need no such thing.
-    pub(crate) quiet: u32,
+    /// How many times it was slept on. With polling each sleep is longer than the last, until something is found and
+    /// a new sample taken; words need no such thing.
+    quiet: u32,
 }
 
 impl Wakes {
@@ -124,10 +124,11 @@ impl Wakes {
     }
 
     /// Sleeps until a word of the sample has changed, at most `timeout`. Whether one has. With polling it sleeps for a
-    /// step at most and returns false: look each time.
-    pub(crate) fn sleep(&self, sample: &Sample, timeout: Duration) -> bool {
+    /// step at most and returns false: look each time, and keep the sample while nothing is there.
+    pub(crate) fn sleep(&self, sample: &mut Sample, timeout: Duration) -> bool {
         let Some(page) = &sample.page else {
             std::thread::sleep(timeout.min(poll::step(sample.quiet)));
+            sample.quiet = sample.quiet.saturating_add(1);
             return false;
         };
         // Nobody wakes the words of a page that isn't ours any more.
@@ -197,12 +198,12 @@ mod tests {
         assert!(!one.is_polling());
         let topics = [Topic::of(&["a"]), Topic::of(&["b"]), Topic::of(&["b"])];
         for chosen in [&topics[..1], &topics[..]] {
-            let sample = one.sample(chosen);
-            assert!(!one.sleep(&sample, Duration::from_millis(1)));
+            let mut sample = one.sample(chosen);
+            assert!(!one.sleep(&mut sample, Duration::from_millis(1)));
             other.wake(Topic::of(&["c"]));
-            assert!(!one.sleep(&sample, Duration::from_millis(1)), "another's word");
+            assert!(!one.sleep(&mut sample, Duration::from_millis(1)), "another's word");
             other.wake(chosen[chosen.len() - 1]);
-            assert!(one.sleep(&sample, LONG));
+            assert!(one.sleep(&mut sample, LONG));
         }
     }
 
@@ -214,9 +215,9 @@ mod tests {
         // More than the kernel waits for at once.
         let many: Vec<Topic> = (16..512).map(Topic).collect();
         for topics in [few, many] {
-            let sample = one.sample(&topics);
+            let mut sample = one.sample(&topics);
             std::thread::scope(|scope| {
-                let sleeper = scope.spawn(|| one.sleep(&sample, LONG));
+                let sleeper = scope.spawn(|| one.sleep(&mut sample, LONG));
                 let last = topics[topics.len() - 1];
                 while other.page.read().as_ref().unwrap().sleepers(last.0) == 0 {
                     std::thread::yield_now();
@@ -244,11 +245,11 @@ mod tests {
                         wakes.wake(tell);
                     }
                     loop {
-                        let sample = wakes.sample(&topics);
+                        let mut sample = wakes.sample(&topics);
                         if value(&sample) > round {
                             break;
                         }
-                        assert!(wakes.sleep(&sample, LONG), "a wake was lost in round {round}");
+                        assert!(wakes.sleep(&mut sample, LONG), "a wake was lost in round {round}");
                     }
                     if !begins {
                         wakes.wake(tell);
@@ -266,9 +267,9 @@ mod tests {
     fn child_answers_a_wake() {
         let Some(path) = argument() else { return };
         let wakes = Wakes::open(Path::new(&path), false).unwrap();
-        let sample = wakes.sample(&[Topic::of(&["ask"])]);
+        let mut sample = wakes.sample(&[Topic::of(&["ask"])]);
         say("ready");
-        assert!(wakes.sleep(&sample, LONG));
+        assert!(wakes.sleep(&mut sample, LONG));
         wakes.wake(Topic::of(&["answer"]));
         barrier();
     }
@@ -278,9 +279,9 @@ mod tests {
         let (_dir, path) = at();
         let child = Second::start("wake::tests::child_answers_a_wake", path.to_str().unwrap());
         let wakes = Wakes::open(&path, false).unwrap();
-        let answer = wakes.sample(&[Topic::of(&["answer"])]);
+        let mut answer = wakes.sample(&[Topic::of(&["answer"])]);
         wakes.wake(Topic::of(&["ask"]));
-        assert!(wakes.sleep(&answer, LONG));
+        assert!(wakes.sleep(&mut answer, LONG));
         drop(child);
     }
 
@@ -295,9 +296,9 @@ mod tests {
         }
         child.kill();
         assert_eq!(wakes.page.read().as_ref().unwrap().sleepers(ask.0), 1);
-        let sample = wakes.sample(&[ask]);
+        let mut sample = wakes.sample(&[ask]);
         wakes.wake(ask);
-        assert!(wakes.sleep(&sample, LONG));
+        assert!(wakes.sleep(&mut sample, LONG));
     }
 
     #[test]
@@ -306,10 +307,11 @@ mod tests {
         let wakes = Wakes::open(&path, true).unwrap();
         assert!(wakes.is_polling() && !path.exists());
         wakes.wake(Topic(20));
-        let sample = wakes.sample(&[Topic(20)]);
+        let mut sample = wakes.sample(&[Topic(20)]);
         let start = Instant::now();
-        assert!(!wakes.sleep(&sample, LONG));
+        assert!(!wakes.sleep(&mut sample, LONG));
         assert!(start.elapsed() < LONG, "a step, not the whole time");
+        assert_eq!((sample.quiet, wakes.sample(&[Topic(20)]).quiet), (1, 0));
         assert!(!wakes.remap_if_replaced().unwrap());
     }
 
@@ -333,14 +335,14 @@ mod tests {
         let (_dir, path) = at();
         let wakes = Wakes::open(&path, false).unwrap();
         assert!(!wakes.remap_if_replaced().unwrap());
-        let old = wakes.sample(&[Topic(20)]);
+        let mut old = wakes.sample(&[Topic(20)]);
         std::fs::remove_file(&path).unwrap();
         let other = Wakes::open(&path, false).unwrap();
         assert!(wakes.remap_if_replaced().unwrap());
-        assert!(wakes.sleep(&old, LONG), "a sample of the old page is no reason to sleep");
-        let sample = wakes.sample(&[Topic(20)]);
+        assert!(wakes.sleep(&mut old, LONG), "a sample of the old page is no reason to sleep");
+        let mut sample = wakes.sample(&[Topic(20)]);
         other.wake(Topic(20));
-        assert!(wakes.sleep(&sample, LONG));
+        assert!(wakes.sleep(&mut sample, LONG));
     }
 
     #[test]
@@ -351,9 +353,9 @@ mod tests {
             let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| Wakes::open(&path, false).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let samples: Vec<Sample> = all.iter().map(|wakes| wakes.sample(&[Topic(20)])).collect();
+        let mut samples: Vec<Sample> = all.iter().map(|wakes| wakes.sample(&[Topic(20)])).collect();
         all[0].wake(Topic(20));
-        assert!(all.iter().zip(&samples).all(|(wakes, sample)| wakes.sleep(sample, LONG)));
+        assert!(all.iter().zip(&mut samples).all(|(wakes, sample)| wakes.sleep(sample, LONG)));
         let found = std::fs::metadata(&path).unwrap();
         assert_eq!((found.len(), found.permissions().mode() & 0o777), (4096, 0o600));
         assert!(found.blocks() * 512 >= 4096, "not sparse");

@@ -128,8 +128,7 @@ impl Page {
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    crate::sys::filesystem::private(&mut options);
     options
 }
 
