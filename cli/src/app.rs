@@ -47,6 +47,13 @@ pub(crate) struct App {
 impl App {
     /// The library, opened as this call's caller.
     pub(crate) fn open(&mut self) -> Outcome<Coordinator> {
+        let coordinator = Coordinator::open(self.options())?;
+        self.ui.attend(&coordinator);
+        Ok(coordinator)
+    }
+
+    /// What the global options say about the library.
+    pub(crate) fn options(&mut self) -> Options {
         let globals = std::mem::take(&mut self.globals);
         let mut options = Options::default().face(Face::Shell);
         if let Some(db) = globals.db {
@@ -63,9 +70,7 @@ impl App {
         } else if globals.global {
             options = options.scope(ScopeChoice::Global);
         }
-        let coordinator = Coordinator::open(options)?;
-        self.ui.attend(&coordinator);
-        Ok(coordinator)
+        options
     }
 
     fn finish(mut self, outcome: Outcome<Exit>) -> Exit {

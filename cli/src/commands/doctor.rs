@@ -16,7 +16,7 @@ use crate::output::{Outcome, Painted, escape};
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: Args, app: &mut App) -> Outcome<Exit> {
-    let checks = app.open()?.doctor()?;
+    let checks = portdaddy_core::doctor(app.options());
     app.ui.listing(&checks, |out| {
         checks.iter().try_for_each(|check| {
             let (word, colour) = if check.ok { ("ok  ", AnsiColor::Green) } else { ("FAIL", AnsiColor::Red) };

@@ -39,7 +39,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     let pd = app.open()?;
-    let mut filter = ActivityFilter {
+    let filter = ActivityFilter {
         limit: args.limit,
         kind: args.kind,
         agent: args.agent,
@@ -47,23 +47,18 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         all: args.all,
         after_seq: None,
     };
-    let list = pd.activity(&filter)?;
-    let now = now_ms();
-    if !args.follow {
-        let lines = list.entries.iter().map(|entry| line(entry, now)).collect::<Outcome<Vec<_>>>()?;
-        app.ui.listing(&list, |out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
-        app.ui.elsewhere(list.elsewhere, "entry", "entries");
+    if args.follow {
+        stream(|each| pd.follow_activity(&filter, &Wait::default(), each), |entry: Activity| match app.ui.mode() {
+            Mode::Json => app.ui.stream_json(&entry),
+            Mode::Quiet | Mode::People => app.ui.stream_line(&line(&entry, now_ms())?),
+        })?;
         return Ok(DONE);
     }
-    filter.after_seq = Some(list.entries.last().map_or(0, |entry| entry.seq));
-    let mut print = |entry: &Activity| match app.ui.mode() {
-        Mode::Json => app.ui.stream_json(entry),
-        Mode::Quiet | Mode::People => app.ui.stream_line(&line(entry, now_ms())?),
-    };
-    for entry in &list.entries {
-        print(entry)?;
-    }
-    stream(|each| pd.follow_activity(&filter, &Wait::default(), each), |entry| print(&entry))?;
+    let list = pd.activity(&filter)?;
+    let now = now_ms();
+    let lines = list.entries.iter().map(|entry| line(entry, now)).collect::<Outcome<Vec<_>>>()?;
+    app.ui.listing(&list, |out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
+    app.ui.elsewhere(list.elsewhere, "entry", "entries");
     Ok(DONE)
 }
 

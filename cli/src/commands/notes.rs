@@ -1,14 +1,12 @@
 //! `pd notes`
 
-use portdaddy_core::{NoteFilter, Wait};
+use portdaddy_core::{Note, NoteFilter, Wait};
 
-use super::note;
+use super::{note, stream};
 use crate::app::App;
 use crate::duration::{Since, parse_since};
 use crate::exit_code::{DONE, Exit};
 use crate::output::{Mode, Outcome, now_ms};
-
-use super::stream;
 
 /// Read the journal of all agents, oldest first
 #[derive(clap::Args)]
@@ -49,7 +47,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     let pd = app.open()?;
-    let mut filter = NoteFilter {
+    let filter = NoteFilter {
         limit: args.limit,
         session: args.session,
         agent: args.agent,
@@ -60,20 +58,15 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         all: args.all,
         after_seq: None,
     };
-    let list = pd.notes(&filter)?;
-    if !args.follow {
-        app.ui.listing(&list, |out| list.notes.iter().try_for_each(|n| writeln!(out, "{}", note::line(n))))?;
-        app.ui.elsewhere(list.elsewhere, "note", "notes");
+    if args.follow {
+        stream(|each| pd.follow_notes(&filter, &Wait::default(), each), |note: Note| match app.ui.mode() {
+            Mode::Json => app.ui.stream_json(&note),
+            Mode::Quiet | Mode::People => app.ui.stream_line(&note::line(&note)),
+        })?;
         return Ok(DONE);
     }
-    filter.after_seq = Some(list.notes.last().map_or(0, |n| n.seq));
-    let mut print = |note: &portdaddy_core::Note| match app.ui.mode() {
-        Mode::Json => app.ui.stream_json(note),
-        Mode::Quiet | Mode::People => app.ui.stream_line(&note::line(note)),
-    };
-    for note in &list.notes {
-        print(note)?;
-    }
-    stream(|each| pd.follow_notes(&filter, &Wait::default(), each), |note| print(&note))?;
+    let list = pd.notes(&filter)?;
+    app.ui.listing(&list, |out| list.notes.iter().try_for_each(|n| writeln!(out, "{}", note::line(n))))?;
+    app.ui.elsewhere(list.elsewhere, "note", "notes");
     Ok(DONE)
 }

@@ -2,13 +2,16 @@
 
 use std::io::{self, Write};
 
-use portdaddy_core::{SalvageFilter, SalvageItem};
+use portdaddy_core::{SalvageFilter, SalvageItem, WorkLeft};
 
 use super::{files, note};
 use crate::app::App;
 use crate::duration::ago;
 use crate::exit_code::{DONE, Exit};
 use crate::output::{Outcome, escape, now_ms};
+
+/// How many lines of each kind of work left are listed.
+const SHOWN: usize = 10;
 
 /// Take over what dead agents left unfinished
 ///
@@ -114,7 +117,7 @@ fn show(item: &SalvageItem, out: &mut dyn Write) -> io::Result<()> {
     if let Some(purpose) = &item.purpose {
         writeln!(out, "  purpose: {}", escape(purpose))?;
     }
-    if let Some(by) = &item.claimed_by {
+    if let Some(by) = item.claimed_by_name.as_ref().or(item.claimed_by.as_ref()) {
         let since = item.claimed_ms.map(|at| format!(", {}", ago(at, now))).unwrap_or_default();
         writeln!(out, "  taken over by {}{since}", escape(by))?;
     }
@@ -125,10 +128,28 @@ fn show(item: &SalvageItem, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  claims: {}", files::pattern(claim))?;
     }
     for work in &item.work {
-        writeln!(out, "  work left: {}", escape(&work.to_string()))?;
+        work_left(work, out)?;
     }
     for note in &item.notes {
         writeln!(out, "  {} ({})", note::line(note), ago(note.at_ms, now))?;
+    }
+    Ok(())
+}
+
+fn work_left(work: &WorkLeft, out: &mut dyn Write) -> io::Result<()> {
+    let branch = work.branch.as_deref().unwrap_or("no branch");
+    write!(out, "  in: {} ({})", escape(&work.worktree), escape(branch))?;
+    if let Some(problem) = &work.problem {
+        write!(out, ", {}", escape(problem))?;
+    }
+    writeln!(out)?;
+    for (what, lines) in [("uncommitted", &work.uncommitted), ("stashed", &work.stashes), ("unpushed", &work.unpushed)] {
+        for line in lines.iter().take(SHOWN) {
+            writeln!(out, "    {what}: {}", escape(line))?;
+        }
+        if lines.len() > SHOWN {
+            writeln!(out, "    {what}: and {} more (--json shows them)", lines.len() - SHOWN)?;
+        }
     }
     Ok(())
 }

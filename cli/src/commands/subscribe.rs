@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use portdaddy_core::{Delivery, Error, ErrorKind, Event, Replay, Subscribe, Subscription, Wait, Warning};
+use portdaddy_core::{Delivery, Error, ErrorKind, Event, Replay, Subscribe, Wait, Warning};
 use serde_json::json;
 
 use super::agents;
@@ -69,6 +69,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         replay,
         durable: args.durable.clone(),
         fail_on_deadlock: !args.patient,
+        patient: args.patient,
         fail_if_gone: args.fail_if_gone,
         alone: true,
         ..Subscribe::default()
@@ -85,16 +86,12 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
             None => !args.follow && subscription.is_done(),
         };
         // What is latched on the other channels of a pattern is printed too before the end.
-        let wait = match (enough, args.count) {
-            (true, Some(_)) => break,
-            (true, None) => Wait::at_most(Duration::ZERO),
-            (false, _) => Wait { timeout: deadline.map(|d| d.saturating_duration_since(Instant::now())), cancel: None },
-        };
-        match subscription.next(&wait)? {
+        if enough && (args.count.is_some() || subscription.caught_up()) {
+            break;
+        }
+        let timeout = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        match subscription.next(&Wait { timeout, cancel: None })? {
             Some(Event::Message(delivery)) => {
-                if enough && !delivery.replayed {
-                    break;
-                }
                 patience = None;
                 print(&delivery, &mut app.ui)?;
                 delivered += 1;
@@ -103,8 +100,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
                 }
             }
             Some(Event::Warning(warning)) => warn(&warning, &mut app.ui)?,
-            None if enough => break,
-            None => return Err(timed_out(&args, &subscription).into()),
+            None => return Err(timed_out(&args).into()),
         }
     }
     drop(patience);
@@ -134,7 +130,7 @@ fn warn(warning: &Warning, ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-fn timed_out(args: &Args, _subscription: &Subscription) -> Error {
+fn timed_out(args: &Args) -> Error {
     let waited = args.timeout.unwrap_or_default();
     let ms = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
     Error::new(ErrorKind::Timeout, format!("nothing more came on {} within {waited:?}", args.patterns))
