@@ -60,9 +60,9 @@ impl Child {
             }
         });
         // Look without reaping: the pid stays the child's until nobody can send to it any more.
-        while let Err(rustix::io::Errno::INTR) =
-            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-        {}
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+        {
+        }
         *running.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let status = child.wait().map_err(|e| cannot_run(&self.name, e))?;
         handle.close();

@@ -1,6 +1,6 @@
 //! `pd files add|rm|list`
 
-use portdaddy_core::{ClaimFilter, ClaimFiles, Conflict, FileClaim};
+use portdaddy_core::{ClaimFiles, ClaimFilter, Conflict, FileClaim};
 
 use crate::app::App;
 use crate::duration::ago;

@@ -48,10 +48,13 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         after_seq: None,
     };
     if args.follow {
-        stream(|each| pd.follow_activity(&filter, &Wait::default(), each), |entry: Activity| match app.ui.mode() {
-            Mode::Json => app.ui.stream_json(&entry),
-            Mode::Quiet | Mode::People => app.ui.stream_line(&line(&entry, now_ms())?),
-        })?;
+        stream(
+            |each| pd.follow_activity(&filter, &Wait::default(), each),
+            |entry: Activity| match app.ui.mode() {
+                Mode::Json => app.ui.stream_json(&entry),
+                Mode::Quiet | Mode::People => app.ui.stream_line(&line(&entry, now_ms())?),
+            },
+        )?;
         return Ok(DONE);
     }
     let list = pd.activity(&filter)?;

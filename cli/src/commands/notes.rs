@@ -59,10 +59,13 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         after_seq: None,
     };
     if args.follow {
-        stream(|each| pd.follow_notes(&filter, &Wait::default(), each), |note: Note| match app.ui.mode() {
-            Mode::Json => app.ui.stream_json(&note),
-            Mode::Quiet | Mode::People => app.ui.stream_line(&note::line(&note)),
-        })?;
+        stream(
+            |each| pd.follow_notes(&filter, &Wait::default(), each),
+            |note: Note| match app.ui.mode() {
+                Mode::Json => app.ui.stream_json(&note),
+                Mode::Quiet | Mode::People => app.ui.stream_line(&note::line(&note)),
+            },
+        )?;
         return Ok(DONE);
     }
     let list = pd.notes(&filter)?;

@@ -27,12 +27,15 @@ pub(crate) struct Args {
     /// Forget the message after so long
     #[arg(long, value_name = "DURATION", value_parser = parse_ms)]
     ttl: Option<i64>,
+    /// Keep so many messages of the channel [default: 10000]
+    #[arg(long, value_name = "N")]
+    keep: Option<u32>,
 }
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     let payload = payload(&note::text_or_stdin(args.payload)?)?;
     let pd = app.open()?;
-    let published = pd.publish(&args.channel, &payload, &Publish { ttl_ms: args.ttl })?;
+    let published = pd.publish(&args.channel, &payload, &Publish { ttl_ms: args.ttl, keep: args.keep })?;
     app.ui.answer(&published, &published.seq, |out| {
         writeln!(out, "Published {} (seq {})", escape(&published.channel), published.seq)
     })?;

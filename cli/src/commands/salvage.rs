@@ -143,7 +143,8 @@ fn work_left(work: &WorkLeft, out: &mut dyn Write) -> io::Result<()> {
         write!(out, ", {}", escape(problem))?;
     }
     writeln!(out)?;
-    for (what, lines) in [("uncommitted", &work.uncommitted), ("stashed", &work.stashes), ("unpushed", &work.unpushed)] {
+    for (what, lines) in [("uncommitted", &work.uncommitted), ("stashed", &work.stashes), ("unpushed", &work.unpushed)]
+    {
         for line in lines.iter().take(SHOWN) {
             writeln!(out, "    {what}: {}", escape(line))?;
         }

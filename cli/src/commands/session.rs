@@ -128,7 +128,8 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         Verb::Show { id } => show(&id, app)?,
         Verb::Phase { phase } => {
             let session = app.open()?.set_phase(&phase, None)?;
-            app.ui.answer(&session, &session.id, |out| writeln!(out, "{} is in phase {}", session.id, escape(&phase)))?;
+            app.ui
+                .answer(&session, &session.id, |out| writeln!(out, "{} is in phase {}", session.id, escape(&phase)))?;
         }
     }
     Ok(DONE)

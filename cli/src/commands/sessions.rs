@@ -41,8 +41,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         "abandoned" => Some(SessionStatus::Abandoned),
         _ => None,
     };
-    let filter =
-        SessionFilter { all: args.all, status, agent: args.agent, project: args.project, limit: args.limit };
+    let filter = SessionFilter { all: args.all, status, agent: args.agent, project: args.project, limit: args.limit };
     let list = pd.sessions(&filter)?;
     let now = now_ms();
     app.ui.listing(&list, |out| list.sessions.iter().try_for_each(|s| writeln!(out, "{}", line(s, now))))?;
@@ -57,8 +56,7 @@ pub(super) fn line(session: &Session, now: i64) -> String {
         SessionStatus::Completed => "completed",
         SessionStatus::Abandoned => "abandoned",
     };
-    let mut line =
-        format!("{} [{}] {} ({status}", session.id, escape(&session.agent_name), escape(&session.purpose));
+    let mut line = format!("{} [{}] {} ({status}", session.id, escape(&session.agent_name), escape(&session.purpose));
     if let Some(phase) = &session.phase {
         let _ = write!(line, ", {}", escape(phase));
     }

@@ -30,7 +30,12 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
             let state = agents::state_word(owner.state).to_lowercase();
             let elsewhere = if owner.same_worktree { "" } else { ", in another worktree" };
             let since = ago(claim.since_ms, now);
-            writeln!(out, "{} [{name}] {purpose} ({}, {state}, {since}{elsewhere})", claim.session, files::pattern(claim))
+            writeln!(
+                out,
+                "{} [{name}] {purpose} ({}, {state}, {since}{elsewhere})",
+                claim.session,
+                files::pattern(claim)
+            )
         })
     })?;
     if ownership.owners.is_empty() {
