@@ -17,8 +17,8 @@ use crate::db::{Durability, Tx};
 use crate::error::{Error, Result};
 use crate::life;
 use crate::pattern::{ChannelPattern, check_channel};
-use crate::wake::Topic;
 use crate::waiters;
+use crate::wake::Topic;
 
 /// The largest message, as JSON text.
 const MAX_BYTES: usize = 1 << 20;
@@ -205,7 +205,11 @@ impl Coordinator {
                     }
                     // Only as many as are wanted are remembered, however many channels there are.
                     while found.len() > limit {
-                        if filter.after_seq.is_some() { found.pop_last() } else { found.pop_first() };
+                        if filter.after_seq.is_some() {
+                            found.pop_last()
+                        } else {
+                            found.pop_first()
+                        };
                     }
                 }
             }
@@ -377,12 +381,11 @@ fn count_waiting(tx: &Tx<'_>, scope: i64, channel: &str) -> Result<u64> {
 
 /// Everyone who is recorded as waiting for channels of a scope: ticket, patterns, live file.
 fn waiters_of(conn: &Connection, scope: i64) -> Result<Vec<(i64, Vec<ChannelPattern>, String)>> {
-    let mut statement = conn.prepare_cached("SELECT ticket, name, live FROM waiters WHERE kind = 'channel' AND scope = ?1")?;
+    let mut statement =
+        conn.prepare_cached("SELECT ticket, name, live FROM waiters WHERE kind = 'channel' AND scope = ?1")?;
     let rows: Vec<(i64, String, String)> =
         statement.query_map([scope], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<Result<_, _>>()?;
-    rows.into_iter()
-        .map(|(ticket, name, live)| Ok((ticket, ChannelPattern::parse_list(&name)?, live)))
-        .collect()
+    rows.into_iter().map(|(ticket, name, live)| Ok((ticket, ChannelPattern::parse_list(&name)?, live))).collect()
 }
 
 pub(crate) fn any_matches(patterns: &[ChannelPattern], channel: &str) -> bool {

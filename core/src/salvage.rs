@@ -228,8 +228,10 @@ impl Coordinator {
         let (row, ids) = self.act(Durability::Power, |tx, actor| {
             let row = claimed_by_caller(tx, actor, agent, "abandon")?;
             let ids = session_ids_of(tx, row.id)?;
-            tx.prepare_cached("UPDATE sessions SET agent = ?2, salvage = NULL WHERE salvage = ?1 AND status = 'active'")?
-                .execute((row.id, agent))?;
+            tx.prepare_cached(
+                "UPDATE sessions SET agent = ?2, salvage = NULL WHERE salvage = ?1 AND status = 'active'",
+            )?
+            .execute((row.id, agent))?;
             let lives = agents::check(tx, agent)?;
             let open: bool =
                 tx.prepare_cached("SELECT 1 FROM salvages WHERE agent = ?1 AND state = 'open'")?.exists([agent])?;
@@ -384,7 +386,8 @@ struct Found {
     claimed_ms: Option<i64>,
 }
 
-const SELECT: &str = "SELECT v.id, v.agent, coalesce(a.name, v.agent), a.identity, a.purpose, v.died_ms, v.death, v.state,
+const SELECT: &str =
+    "SELECT v.id, v.agent, coalesce(a.name, v.agent), a.identity, a.purpose, v.died_ms, v.death, v.state,
         v.by_agent, coalesce(b.name, v.by_agent), v.claimed_ms
  FROM salvages v LEFT JOIN agents a ON a.id = v.agent LEFT JOIN agents b ON b.id = v.by_agent";
 
@@ -469,8 +472,11 @@ fn load_all(conn: &Connection, ids: &[String]) -> Result<Vec<Session>> {
 }
 
 fn finish(tx: &Tx<'_>, salvage: i64, state: &str) -> Result<()> {
-    tx.prepare_cached("UPDATE salvages SET state = ?2, ended_ms = ?3 WHERE id = ?1")?
-        .execute((salvage, state, tx.now.wall_ms))?;
+    tx.prepare_cached("UPDATE salvages SET state = ?2, ended_ms = ?3 WHERE id = ?1")?.execute((
+        salvage,
+        state,
+        tx.now.wall_ms,
+    ))?;
     Ok(())
 }
 
@@ -748,8 +754,7 @@ mod tests {
 
     #[test]
     fn times_are_told_as_people_do() {
-        let said: Vec<String> =
-            [-5, 0, 59_000, 60_000, 180_000, 7_200_000, 200_000_000].into_iter().map(ago).collect();
+        let said: Vec<String> = [-5, 0, 59_000, 60_000, 180_000, 7_200_000, 200_000_000].into_iter().map(ago).collect();
         assert_eq!(said, ["0 s ago", "0 s ago", "59 s ago", "1 min ago", "3 min ago", "2 h ago", "2 days ago"]);
     }
 

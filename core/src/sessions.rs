@@ -255,8 +255,7 @@ impl Coordinator {
             let limit = i64::try_from(filter.limit.unwrap_or(LISTED)).unwrap_or(i64::MAX);
             let sql = format!("{SESSIONS} WHERE {scoped} AND {conditions} ORDER BY s.seq DESC LIMIT {limit}");
             let mut statement = conn.prepare_cached(&sql)?;
-            let mut sessions: Vec<Session> =
-                statement.query_map(&*params, Session::read)?.collect::<Result<_, _>>()?;
+            let mut sessions: Vec<Session> = statement.query_map(&*params, Session::read)?.collect::<Result<_, _>>()?;
             sessions.reverse();
             let elsewhere = if filter.all {
                 0
@@ -361,8 +360,11 @@ pub(crate) fn open(
 
 /// Marks a session as ended and deletes its claims.
 fn finish(tx: &Tx<'_>, id: &str, status: SessionStatus) -> Result<()> {
-    tx.prepare_cached("UPDATE sessions SET status = ?2, ended_ms = ?3 WHERE id = ?1")?
-        .execute((id, status.as_str(), tx.now.wall_ms))?;
+    tx.prepare_cached("UPDATE sessions SET status = ?2, ended_ms = ?3 WHERE id = ?1")?.execute((
+        id,
+        status.as_str(),
+        tx.now.wall_ms,
+    ))?;
     files::release_session(tx, id)?;
     Ok(())
 }
@@ -497,7 +499,8 @@ pub(crate) fn current(inner: &Inner, conn: &Connection) -> Result<Option<Session
     id.map(|id| load(conn, &id)).transpose()
 }
 
-const SESSIONS: &str = "SELECT s.id, o.name, s.agent, coalesce(a.name, s.agent), s.identity, s.purpose, s.status, s.phase,
+const SESSIONS: &str =
+    "SELECT s.id, o.name, s.agent, coalesce(a.name, s.agent), s.identity, s.purpose, s.status, s.phase,
         s.repository, s.worktree, s.branch, s.commit_id, s.started_ms, s.ended_ms, v.agent,
         (SELECT count(*) FROM notes n WHERE n.session = s.id)
  FROM sessions s CROSS JOIN scopes o ON o.id = s.scope LEFT JOIN agents a ON a.id = s.agent

@@ -219,10 +219,13 @@ impl Coordinator {
                 Some(Event::Warning(warning)) => self.inner.notice(warning.text),
                 None => {
                     let ms = wait.timeout.unwrap_or_default().as_millis();
-                    return Err(Error::new(ErrorKind::Timeout, format!("nothing was published on {channel:?} in {ms} ms"))
-                        .with("channel", channel)
-                        .with("timeout_ms", u64::try_from(ms).unwrap_or(u64::MAX))
-                        .hint("pd status shows who waits for what; pd channels shows what was published"));
+                    return Err(Error::new(
+                        ErrorKind::Timeout,
+                        format!("nothing was published on {channel:?} in {ms} ms"),
+                    )
+                    .with("channel", channel)
+                    .with("timeout_ms", u64::try_from(ms).unwrap_or(u64::MAX))
+                    .hint("pd status shows who waits for what; pd channels shows what was published"));
                 }
             }
         }
@@ -528,17 +531,20 @@ impl Subscription {
                 }
             }
             let name = join(&left);
-            let ticket = waiters::add(tx, &NewWaiter {
-                scope: actor.scope,
-                kind: Kind::Channel,
-                name: &name,
-                agent: actor.agent.as_deref(),
-                live: &live,
-                alone: how.alone,
-                holds: &[],
-                ttl_ms: None,
-                purpose: how.purpose.as_deref(),
-            })?;
+            let ticket = waiters::add(
+                tx,
+                &NewWaiter {
+                    scope: actor.scope,
+                    kind: Kind::Channel,
+                    name: &name,
+                    agent: actor.agent.as_deref(),
+                    live: &live,
+                    alone: how.alone,
+                    holds: &[],
+                    ttl_ms: None,
+                    purpose: how.purpose.as_deref(),
+                },
+            )?;
             activity::record(tx, actor, "channel.wait", &name, json!({"purpose": how.purpose}))?;
             Ok((ticket, warning))
         })?;
@@ -549,11 +555,9 @@ impl Subscription {
 
     fn unrecord(&mut self) -> Result<()> {
         match self.ticket.take() {
-            Some(ticket) => self
-                .coordinator
-                .inner
-                .db
-                .write(Durability::Process, |tx| waiters::remove(tx, ticket).map(|_| ())),
+            Some(ticket) => {
+                self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket).map(|_| ()))
+            }
             None => Ok(()),
         }
     }

@@ -456,7 +456,6 @@ fn sidecar(path: &Path, what: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-
 /// The path with its directory resolved as far as it exists, so that everyone names the same sidecars.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     let full = std::path::absolute(path).map_err(|e| Error::io("resolving", path, e))?;
