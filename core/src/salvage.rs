@@ -25,7 +25,7 @@ use crate::db::{Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::FileClaim;
 use crate::git::{self, WorkLeft};
-use crate::identity::{Identity, IdentityPattern, check_agent_id};
+use crate::identity::{Identity, check_agent_id, in_project};
 use crate::life::Liveness;
 use crate::notes::{self, Note};
 use crate::sessions::{self, Session, SessionDetail};
@@ -433,7 +433,7 @@ fn list(inner: &Inner, conn: &Connection, filter: &SalvageFilter) -> Result<(Vec
         let wanted = filter.project.as_ref().is_none_or(|project| {
             let identities = sessions.iter().map(|(.., identity)| identity.as_deref());
             let mut identities = identities.chain([row.identity.as_deref()]);
-            identities.any(|identity| identity.is_some_and(|i| IdentityPattern::in_project(i, project)))
+            identities.any(|identity| identity.is_some_and(|i| in_project(i, project)))
         });
         // Whoever ended the sessions otherwise left nothing to salvage.
         if !wanted || sessions.is_empty() {
