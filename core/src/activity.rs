@@ -99,8 +99,8 @@ impl Coordinator {
         let mut after = match filter.after_seq {
             Some(seq) => seq,
             None => {
-                let (first, last) = waiting
-                    .read(|conn| Ok((list(&self.inner, conn, filter)?, crate::db::last_seq(conn)?)))?;
+                let (first, last) =
+                    waiting.read(|conn| Ok((list(&self.inner, conn, filter)?, crate::db::last_seq(conn)?)))?;
                 for entry in first.entries {
                     if !f(entry)? {
                         return Ok(());

@@ -211,8 +211,10 @@ impl Coordinator {
     pub fn wait_for_service<S: AsRef<str>>(&self, identities: &[S], wait: &Wait) -> Result<Vec<PortClaim>> {
         if identities.is_empty() || identities.len() > MOST_SERVICES {
             let n = identities.len();
-            return Err(Error::invalid(format!("{n} services to wait for: name at least one, at most {MOST_SERVICES}"))
-                .hint("for example payments:api"));
+            return Err(Error::invalid(format!(
+                "{n} services to wait for: name at least one, at most {MOST_SERVICES}"
+            ))
+            .hint("for example payments:api"));
         }
         let identities: Vec<String> = identities
             .iter()
@@ -242,7 +244,8 @@ impl Coordinator {
 
     fn claim_lowest(&self, key: &Key, range: (u16, u16)) -> Result<PortClaim> {
         loop {
-            let (has_one, assigned) = self.inner.db.read(|conn| Ok((key.find(conn)?.is_some(), assigned(conn, range)?)))?;
+            let (has_one, assigned) =
+                self.inner.db.read(|conn| Ok((key.find(conn)?.is_some(), assigned(conn, range)?)))?;
             let candidates = if has_one { Vec::new() } else { free_ports(range, &assigned) };
             let nothing_left = !has_one && candidates.is_empty();
             let claimed = self.act(Durability::Process, |tx, actor| {
@@ -334,7 +337,8 @@ impl Coordinator {
                 Some(old) => key.move_to(tx, actor, &old, port)?,
                 None => key.insert(tx, actor, port)?,
             };
-            let row = moved.ok_or_else(|| Error::internal(format!("port {port} was free and could not be assigned")))?;
+            let row =
+                moved.ok_or_else(|| Error::internal(format!("port {port} was free and could not be assigned")))?;
             row.claim(tx, &mut Names::default(), false)
         })
     }
@@ -394,8 +398,7 @@ struct Assigned {
     used_ms: i64,
 }
 
-const SELECT: &str =
-    "SELECT p.port, p.identity, p.worktree, p.agent, p.scope, p.claimed_ms, p.used_ms FROM ports p";
+const SELECT: &str = "SELECT p.port, p.identity, p.worktree, p.agent, p.scope, p.claimed_ms, p.used_ms FROM ports p";
 const RETURNING: &str = "RETURNING port, identity, worktree, agent, scope, claimed_ms, used_ms";
 
 impl Key {
@@ -431,7 +434,13 @@ impl Key {
             .query_row((port, &self.identity, &self.worktree, &actor.agent, actor.scope, tx.now.wall_ms), Assigned::of)
             .optional()?;
         if row.is_some() {
-            activity::record(tx, actor, "port.claim", &self.identity, json!({"port": port, "worktree": self.worktree}))?;
+            activity::record(
+                tx,
+                actor,
+                "port.claim",
+                &self.identity,
+                json!({"port": port, "worktree": self.worktree}),
+            )?;
             tx.wake(Topic::of(&["ports"]));
         }
         Ok(row)
@@ -499,10 +508,7 @@ fn rows(conn: &Connection) -> Result<Vec<Assigned>> {
 }
 
 fn find_port(conn: &Connection, port: u16) -> Result<Option<Assigned>> {
-    Ok(conn
-        .prepare_cached(&format!("{SELECT} WHERE p.port = ?1"))?
-        .query_row([port], Assigned::of)
-        .optional()?)
+    Ok(conn.prepare_cached(&format!("{SELECT} WHERE p.port = ?1"))?.query_row([port], Assigned::of).optional()?)
 }
 
 fn assigned(conn: &Connection, range: (u16, u16)) -> Result<BTreeSet<u16>> {
@@ -540,8 +546,7 @@ fn look_at(mut claims: Vec<PortClaim>) -> Vec<PortClaim> {
     for claim in &mut claims {
         claim.listening = listens(open.as_ref(), claim.port);
         if claim.listening {
-            claim.listener =
-                sys::ports::listener(claim.port).map(|l| PortListener { pid: l.pid, command: l.command });
+            claim.listener = sys::ports::listener(claim.port).map(|l| PortListener { pid: l.pid, command: l.command });
         }
     }
     claims
@@ -566,7 +571,9 @@ fn range_of(claim: &ClaimPort) -> Result<(u16, u16)> {
         // A port that is named needs no range.
         None if claim.port.is_some() => return Ok(DEFAULT_RANGE),
         None => match std::env::var(RANGE_VARIABLE) {
-            Ok(text) if !text.trim().is_empty() => parse_range(&text).map_err(|e| e.with("variable", RANGE_VARIABLE))?,
+            Ok(text) if !text.trim().is_empty() => {
+                parse_range(&text).map_err(|e| e.with("variable", RANGE_VARIABLE))?
+            }
             _ => DEFAULT_RANGE,
         },
     };
@@ -581,9 +588,9 @@ fn range_of(claim: &ClaimPort) -> Result<(u16, u16)> {
 }
 
 fn parse_range(text: &str) -> Result<(u16, u16)> {
-    let parsed = text.split_once('-').and_then(|(first, last)| {
-        Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
-    });
+    let parsed = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?)));
     check_range(parsed.ok_or_else(|| bad_range(text))?, text)
 }
 
@@ -629,10 +636,9 @@ fn taken_by_a_process(port: u16, listener: Option<sys::ports::Listener>) -> Erro
         )
         .with("pid", l.pid)
         .with("command", l.command),
-        None => Error::new(
-            ErrorKind::PortTaken,
-            format!("port {port} is in use by a process that can't be seen from here"),
-        ),
+        None => {
+            Error::new(ErrorKind::PortTaken, format!("port {port} is in use by a process that can't be seen from here"))
+        }
     };
     error.with("port", port).hint("end that process, or leave the port out to get a free one")
 }
@@ -646,12 +652,13 @@ fn exhausted(range: (u16, u16)) -> Error {
 }
 
 fn nothing_to_release(pattern: &str, elsewhere: usize) -> Error {
-    let error = Error::new(ErrorKind::NotFound, format!("no port is assigned to {pattern} here")).with("pattern", pattern);
+    let error =
+        Error::new(ErrorKind::NotFound, format!("no port is assigned to {pattern} here")).with("pattern", pattern);
     match elsewhere {
         0 => error.hint("pd ps --all lists the assignments"),
-        n => error
-            .with("elsewhere", n)
-            .hint(format!("{n} in other working trees or shared: add --all-worktrees or --shared (pd ps --all lists them)")),
+        n => error.with("elsewhere", n).hint(format!(
+            "{n} in other working trees or shared: add --all-worktrees or --shared (pd ps --all lists them)"
+        )),
     }
 }
 

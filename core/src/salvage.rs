@@ -142,7 +142,7 @@ impl Coordinator {
         let (found, elsewhere) = self.inner.db.read(|conn| list(&self.inner, conn, filter))?;
         let mut look = Look::new();
         let mut items = Vec::with_capacity(found.len());
-        for (row, sessions) in found {
+        for Left { row, sessions } in found {
             items.push(self.item(row, &sessions, Some(&mut look))?);
         }
         Ok(SalvageList { items, elsewhere })
@@ -228,8 +228,10 @@ impl Coordinator {
         let (row, ids) = self.act(Durability::Power, |tx, actor| {
             let row = claimed_by_caller(tx, actor, agent, "abandon")?;
             let ids = session_ids_of(tx, row.id)?;
-            tx.prepare_cached("UPDATE sessions SET agent = ?2, salvage = NULL WHERE salvage = ?1 AND status = 'active'")?
-                .execute((row.id, agent))?;
+            tx.prepare_cached(
+                "UPDATE sessions SET agent = ?2, salvage = NULL WHERE salvage = ?1 AND status = 'active'",
+            )?
+            .execute((row.id, agent))?;
             let lives = agents::check(tx, agent)?;
             let open: bool =
                 tx.prepare_cached("SELECT 1 FROM salvages WHERE agent = ?1 AND state = 'open'")?.exists([agent])?;
@@ -384,7 +386,8 @@ struct Found {
     claimed_ms: Option<i64>,
 }
 
-const SELECT: &str = "SELECT v.id, v.agent, coalesce(a.name, v.agent), a.identity, a.purpose, v.died_ms, v.death, v.state,
+const SELECT: &str =
+    "SELECT v.id, v.agent, coalesce(a.name, v.agent), a.identity, a.purpose, v.died_ms, v.death, v.state,
         v.by_agent, coalesce(b.name, v.by_agent), v.claimed_ms
  FROM salvages v LEFT JOIN agents a ON a.id = v.agent LEFT JOIN agents b ON b.id = v.by_agent";
 
@@ -406,12 +409,18 @@ impl Found {
     }
 }
 
+/// A salvage and its unfinished sessions, oldest first.
+struct Left {
+    row: Found,
+    sessions: Vec<String>,
+}
+
 fn load(conn: &Connection, id: i64) -> Result<Found> {
     Ok(conn.prepare_cached(&format!("{SELECT} WHERE v.id = ?1"))?.query_row([id], Found::of)?)
 }
 
 /// The salvages that the filter asks for with their unfinished sessions, and how many were left out for their scope.
-fn list(inner: &Inner, conn: &Connection, filter: &SalvageFilter) -> Result<(Vec<(Found, Vec<String>)>, u64)> {
+fn list(inner: &Inner, conn: &Connection, filter: &SalvageFilter) -> Result<(Vec<Left>, u64)> {
     let here = inner.known_scope_row(conn)?;
     let states = if filter.all { "v.state IN ('open', 'claimed')" } else { "v.state = 'open'" };
     let all: Vec<Found> = conn
@@ -440,7 +449,7 @@ fn list(inner: &Inner, conn: &Connection, filter: &SalvageFilter) -> Result<(Vec
             continue;
         }
         if filter.all || sessions.iter().any(|(_, scope, _)| Some(*scope) == here) {
-            found.push((row, sessions.into_iter().map(|(id, ..)| id).collect()));
+            found.push(Left { row, sessions: sessions.into_iter().map(|(id, ..)| id).collect() });
         } else {
             elsewhere += 1;
         }
@@ -469,8 +478,11 @@ fn load_all(conn: &Connection, ids: &[String]) -> Result<Vec<Session>> {
 }
 
 fn finish(tx: &Tx<'_>, salvage: i64, state: &str) -> Result<()> {
-    tx.prepare_cached("UPDATE salvages SET state = ?2, ended_ms = ?3 WHERE id = ?1")?
-        .execute((salvage, state, tx.now.wall_ms))?;
+    tx.prepare_cached("UPDATE salvages SET state = ?2, ended_ms = ?3 WHERE id = ?1")?.execute((
+        salvage,
+        state,
+        tx.now.wall_ms,
+    ))?;
     Ok(())
 }
 
@@ -748,8 +760,7 @@ mod tests {
 
     #[test]
     fn times_are_told_as_people_do() {
-        let said: Vec<String> =
-            [-5, 0, 59_000, 60_000, 180_000, 7_200_000, 200_000_000].into_iter().map(ago).collect();
+        let said: Vec<String> = [-5, 0, 59_000, 60_000, 180_000, 7_200_000, 200_000_000].into_iter().map(ago).collect();
         assert_eq!(said, ["0 s ago", "0 s ago", "59 s ago", "1 min ago", "3 min ago", "2 h ago", "2 days ago"]);
     }
 

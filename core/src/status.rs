@@ -5,12 +5,12 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::agents;
 use crate::coordinator::{Coordinator, Options};
 use crate::db::last_seq;
 use crate::error::{Error, Result};
 use crate::life::{self, Verdict};
 use crate::sys;
-use crate::agents;
 
 /// From this version on SQLite resets its write-ahead log without losing commits.
 const OLDEST_SOUND_SQLITE: i32 = 3_051_003;
@@ -188,7 +188,8 @@ impl Coordinator {
             let version: i64 = conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?;
             Ok(format!("version {version}"))
         });
-        let on_disk = sys::filesystem::check(dir).map(|()| format!("{} can be shared between processes", dir.display()));
+        let on_disk =
+            sys::filesystem::check(dir).map(|()| format!("{} can be shared between processes", dir.display()));
         let wake = if inner.db.wakes().is_polling() {
             "polling, 1 to 50 ms (forced by PORT_DADDY_WAKE=poll, or nothing better here)"
         } else {
@@ -200,7 +201,10 @@ impl Coordinator {
             Check::of("filesystem", on_disk),
             permissions(path, dir),
             // That a writer gets through tells more than any look at modes.
-            Check::of("writing", inner.db.write(crate::db::Durability::Process, |_| Ok("a write got through".to_owned()))),
+            Check::of(
+                "writing",
+                inner.db.write(crate::db::Durability::Process, |_| Ok("a write got through".to_owned())),
+            ),
             Check::new("wake", true, wake),
             self.caller_check(),
             Check::new("scope", true, format!("{} ({})", inner.scope.name, shown_key(&inner.scope.key))),
@@ -244,7 +248,8 @@ impl Coordinator {
 /// itself, so that a failure to open it is one of the answers.
 pub fn doctor(options: Options) -> Vec<Check> {
     let number = rusqlite::version_number();
-    let sqlite = Check::new("sqlite", number >= OLDEST_SOUND_SQLITE, format!("SQLite {}, bundled", rusqlite::version()));
+    let sqlite =
+        Check::new("sqlite", number >= OLDEST_SOUND_SQLITE, format!("SQLite {}, bundled", rusqlite::version()));
     let mut checks = vec![sqlite];
     match Coordinator::open(options) {
         Ok(coordinator) => {
@@ -287,7 +292,8 @@ fn shown_key(key: &str) -> &str {
 #[cfg(unix)]
 fn permissions(path: &Path, dir: &Path) -> Check {
     use std::os::unix::fs::MetadataExt;
-    let mode = |path: &Path| std::fs::metadata(path).map(|m| m.mode() & 0o777).map_err(|e| Error::io("looking at", path, e));
+    let mode =
+        |path: &Path| std::fs::metadata(path).map(|m| m.mode() & 0o777).map_err(|e| Error::io("looking at", path, e));
     match (mode(dir), mode(path)) {
         (Ok(of_dir), Ok(of_file)) => {
             let detail = format!("directory {of_dir:03o}, file {of_file:03o}");
