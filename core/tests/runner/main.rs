@@ -1,0 +1,3 @@
+//! Tests of the public API, on real files and with real processes.
+
+mod signals;
