@@ -112,12 +112,10 @@ fn warning(sub: &mut Subscription) -> (WarningCode, String) {
 }
 
 /// Makes the channel known without a signal, so that those who wait for it can be counted.
-fn make_known(pd: &Coordinator, channel: &str) {
-    pd.publish(channel, &Value::Null, &Publish { ttl_ms: Some(1), keep: None }).unwrap();
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(3) {
-        std::thread::yield_now();
-    }
+fn make_known(store: &Store, channel: &str) {
+    let past = Later::default();
+    past.by(-25 * 3600 * 1000);
+    put(&Coordinator::open(store.options("past").clock(Arc::new(past))).unwrap(), channel, Value::Null);
 }
 
 fn waiting(pd: &Coordinator, channel: &str) -> u64 {
@@ -406,7 +404,7 @@ fn nothing_is_lost_or_doubled_while_others_publish() {
 fn twenty_processes_are_woken_by_one_publish() {
     let store = Store::new();
     let pd = store.open("main");
-    make_known(&pd, "go:now");
+    make_known(&store, "go:now");
     let mut others: Vec<Other> = (0..20)
         .map(|n| Other::start(&store, &["sub", &format!("s{n}"), if n % 2 == 0 { "go:now" } else { "go:*" }]))
         .collect();
@@ -424,7 +422,7 @@ fn twenty_processes_are_woken_by_one_publish() {
 fn a_killed_subscriber_doesn_t_count() {
     let store = Store::new();
     let pd = store.open("main");
-    make_known(&pd, "x");
+    make_known(&store, "x");
     let mut other = Other::start(&store, &["sub", "s", "x"]);
     until_waiting(&pd, "x", 1);
     other.kill();
@@ -435,7 +433,7 @@ fn a_killed_subscriber_doesn_t_count() {
 fn a_wait_ends_by_time_cancelling_and_dropping() {
     let store = Store::new();
     let pd = store.open("a");
-    make_known(&pd, "x");
+    make_known(&store, "x");
     let mut sub = pd.subscribe(&to("x,y")).unwrap();
     assert!(sub.next(&Wait::at_most(Duration::from_millis(5))).unwrap().is_none());
     assert_eq!(waiting(&pd, "x"), 1);
@@ -511,8 +509,8 @@ fn agents_that_wait_for_each_other_are_told_of_the_cycle() {
     let store = Store::new();
     let (a, b, c) = (store.shell("agentA"), store.shell("agentB"), store.shell("agentC"));
     let sdk = store.open("agentB");
-    make_known(&a, "agentB:ready");
-    make_known(&b, "agentC:ready");
+    make_known(&store, "agentB:ready");
+    make_known(&store, "agentC:ready");
     put(&c, "c:known", json!(1));
     std::thread::scope(|scope| {
         let first = in_background(scope, a, alone("agentB:ready"));
@@ -590,7 +588,7 @@ fn a_channel_that_could_be_several_agents_closes_no_cycle() {
     let identity = |i: &str| Registration { identity: Some(i.into()), ..Registration::default() };
     a.register_agent(&identity("pay:web")).unwrap();
     b.register_agent(&identity("pay:api")).unwrap();
-    make_known(&a, "pay:api");
+    make_known(&store, "pay:api");
     std::thread::scope(|scope| {
         let first = in_background(scope, a, alone("pay:api"));
         until_waiting(&b, "pay:api", 1);
@@ -608,7 +606,7 @@ fn a_channel_that_could_be_several_agents_closes_no_cycle() {
 fn a_killed_waiter_closes_no_cycle() {
     let store = Store::new();
     let b = store.shell("agentB");
-    make_known(&b, "agentB:ready");
+    make_known(&store, "agentB:ready");
     let mut other = Other::start(&store, &["sub", "agentA", "agentB:ready"]);
     until_waiting(&b, "agentB:ready", 1);
     let refused = b.subscribe(&alone("agentA:ready")).unwrap().next(&Wait::at_most(LONG)).unwrap_err();
