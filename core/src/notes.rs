@@ -329,7 +329,7 @@ impl<'f> Query<'f> {
         while notes.len() < limit
             && let Some(row) = rows.next()?
         {
-            if self.has_text(row.get_ref(5)?.as_str()?) {
+            if self.has_text(row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?) {
                 notes.push(Note::read(row)?);
             }
         }
@@ -345,7 +345,7 @@ impl<'f> Query<'f> {
         let mut rows = statement.query(&*params)?;
         let mut count = 0;
         while let Some(row) = rows.next()? {
-            count += u64::from(self.has_text(row.get_ref(0)?.as_str()?));
+            count += u64::from(self.has_text(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?));
         }
         Ok(count)
     }
