@@ -204,8 +204,10 @@ impl Coordinator {
         let id = self.inner.caller.agent.clone().ok_or_else(caller::no_agent_error)?;
         self.inner.db.write(Durability::Power, |tx| {
             let scope = self.inner.scope_row(tx)?;
-            let known: Option<String> =
-                tx.prepare_cached("SELECT state FROM agents WHERE id = ?1")?.query_row([&id], |r| r.get(0)).optional()?;
+            let known: Option<String> = tx
+                .prepare_cached("SELECT state FROM agents WHERE id = ?1")?
+                .query_row([&id], |r| r.get(0))
+                .optional()?;
             if known.is_none() {
                 return Err(unknown_agent(&id));
             }
@@ -311,11 +313,7 @@ impl Coordinator {
     }
 
     /// Runs one write as the calling agent, if there is one: registers it, counts the call as a sign of life.
-    pub(crate) fn act<T>(
-        &self,
-        durability: Durability,
-        f: impl FnOnce(&Tx<'_>, &Actor) -> Result<T>,
-    ) -> Result<T> {
+    pub(crate) fn act<T>(&self, durability: Durability, f: impl FnOnce(&Tx<'_>, &Actor) -> Result<T>) -> Result<T> {
         let mut notice = None;
         let result = self.inner.db.write(durability, |tx| {
             let actor = self.inner.actor(tx, &mut notice)?;
@@ -462,7 +460,9 @@ impl Inner {
 }
 
 fn unknown_agent(id: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("no agent is called {id:?}")).with("agent", id).hint("pd agents --all lists them")
+    Error::new(ErrorKind::NotFound, format!("no agent is called {id:?}"))
+        .with("agent", id)
+        .hint("pd agents --all lists them")
 }
 
 fn exists(conn: &Connection, id: &str) -> Result<bool> {
@@ -470,12 +470,7 @@ fn exists(conn: &Connection, id: &str) -> Result<bool> {
 }
 
 /// What the rules say of an agent that is thought to live; none for one that is known to be dead, gone or unknown.
-pub(crate) fn verdict(
-    conn: &Connection,
-    id: &str,
-    now: Now,
-    liveness: &dyn life::Liveness,
-) -> Result<Option<Verdict>> {
+pub(crate) fn verdict(conn: &Connection, id: &str, now: Now, liveness: &dyn life::Liveness) -> Result<Option<Verdict>> {
     let row: Option<(i64, i64, bool)> = conn
         .prepare_cached("SELECT seen_awake_ms, boot, promised FROM agents WHERE id = ?1 AND state = 'alive'")?
         .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))

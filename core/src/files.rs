@@ -23,8 +23,8 @@ use crate::glob::{FilePattern, LineRange, relative_to, split_lines};
 use crate::scope::Place;
 use crate::sessions::{self, Session};
 
-pub(crate) use overlap::{Overlap, with_witnesses};
 use overlap::{Nearby, Shape, stored_path};
+pub(crate) use overlap::{Overlap, with_witnesses};
 
 /// Patterns in one call.
 const MOST_PATTERNS: usize = 1_000;
@@ -220,7 +220,8 @@ impl Coordinator {
                     return Err(not_claimed(&id, item, &held));
                 }
             }
-            let released: Vec<Stored> = held.into_iter().zip(released).filter(|(_, gone)| *gone).map(|(c, _)| c).collect();
+            let released: Vec<Stored> =
+                held.into_iter().zip(released).filter(|(_, gone)| *gone).map(|(c, _)| c).collect();
             for claim in &released {
                 tx.prepare_cached("DELETE FROM claims WHERE id = ?1")?.execute([claim.id])?;
             }
@@ -347,8 +348,8 @@ impl Planned {
     fn is(&self, ground: &Ground, stored: &Stored) -> bool {
         let claim = &stored.claim;
         // A salvaged session has claims in the working tree of the one who died.
-        let same_tree = claim.root == ground.root
-            || (!ground.repository.is_empty() && ground.repository == stored.repository);
+        let same_tree =
+            claim.root == ground.root || (!ground.repository.is_empty() && ground.repository == stored.repository);
         same_tree && claim.pattern == self.shape.pattern.as_str() && (self.lines.is_none() || self.lines == claim.lines)
     }
 }
