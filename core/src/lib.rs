@@ -18,6 +18,7 @@ mod locks;
 mod notes;
 mod origin;
 mod pattern;
+mod salvage;
 mod scope;
 mod sessions;
 mod sys;

@@ -300,8 +300,7 @@ impl Coordinator {
             held_elsewhere = elsewhere(tx, actor.scope, name)?;
             let Some(holder) = settle(tx, actor.scope, name)? else {
                 let live = if tie_handle { live.as_deref() } else { None };
-                let grant =
-                    Grant { agent, live, ticket: None, ttl_ms: options.ttl_ms, purpose: options.purpose.as_deref() };
+                let grant = Grant { agent, live, ticket: None, ttl_ms: options.ttl_ms, purpose: options.purpose.as_deref() };
                 return grant.insert(tx, actor.scope, name).map(Asked::Granted);
             };
             let Some(live) = live.as_deref().filter(|_| options.blocking) else { return Ok(Asked::Held) };
@@ -312,20 +311,17 @@ impl Coordinator {
                     return Err(deadlock(tx, &me, &cycle)?);
                 }
             }
-            let ticket = waiters::add(
-                tx,
-                &NewWaiter {
-                    scope: actor.scope,
-                    kind: Kind::Lock,
-                    name,
-                    agent: Some(agent),
-                    live,
-                    alone,
-                    holds: &chain,
-                    ttl_ms: options.ttl_ms,
-                    purpose: options.purpose.as_deref(),
-                },
-            )?;
+            let ticket = waiters::add(tx, &NewWaiter {
+                scope: actor.scope,
+                kind: Kind::Lock,
+                name,
+                agent: Some(agent),
+                live,
+                alone,
+                holds: &chain,
+                ttl_ms: options.ttl_ms,
+                purpose: options.purpose.as_deref(),
+            })?;
             activity::record(tx, actor, "lock.wait", name, json!({"held_by": holder.agent}))?;
             Ok(Asked::Queued(ticket))
         })?;
@@ -361,9 +357,9 @@ impl Coordinator {
             }
         }
         let options = LockOptions { tie: Tie::Handle, ..options.clone() };
-        let lock = self
-            .lock(name, &options)?
-            .ok_or_else(|| Error::new(ErrorKind::LockHeld, format!("the lock {name:?} is held")).with("lock", name))?;
+        let lock = self.lock(name, &options)?.ok_or_else(|| {
+            Error::new(ErrorKind::LockHeld, format!("the lock {name:?} is held")).with("lock", name)
+        })?;
         CHAIN.with_borrow_mut(|chain| chain.push(lock.token));
         let value = {
             let _link = Link;
@@ -444,9 +440,9 @@ impl Coordinator {
             Ok(void)
         })?;
         if !void.is_empty() {
-            self.inner.db.write(Durability::Process, |tx| {
-                void.iter().try_for_each(|r| settle(tx, r.scope, &r.name).map(|_| ()))
-            })?;
+            self.inner
+                .db
+                .write(Durability::Process, |tx| void.iter().try_for_each(|r| settle(tx, r.scope, &r.name).map(|_| ())))?;
         }
         self.inner.db.read(|conn| {
             let here = self.inner.known_scope_row(conn)?;
@@ -480,10 +476,8 @@ impl Coordinator {
         let mut chain = Vec::new();
         for part in options.chain.as_deref().unwrap_or("").split(',').filter(|p| !p.is_empty()) {
             chain.push(part.parse().map_err(|_| {
-                Error::invalid(format!(
-                    "PORT_DADDY_LOCK_CHAIN holds {part:?}: it is a list of tokens set by pd with-lock"
-                ))
-                .hint("unset PORT_DADDY_LOCK_CHAIN")
+                Error::invalid(format!("PORT_DADDY_LOCK_CHAIN holds {part:?}: it is a list of tokens set by pd with-lock"))
+                    .hint("unset PORT_DADDY_LOCK_CHAIN")
             })?);
         }
         CHAIN.with_borrow(|own| chain.extend(own));
@@ -589,9 +583,7 @@ impl Queue<'_> {
         if to_agent {
             inner.db.write(Durability::Process, |tx| {
                 let kept = tx
-                    .prepare_cached(
-                        "UPDATE locks SET live = NULL, ticket = NULL WHERE scope = ?1 AND name = ?2 AND token = ?3",
-                    )?
+                    .prepare_cached("UPDATE locks SET live = NULL, ticket = NULL WHERE scope = ?1 AND name = ?2 AND token = ?3")?
                     .execute((self.scope, self.name, token))?;
                 if kept == 0 { Err(lease_lost(tx, self.name, None)?) } else { Ok(()) }
             })?;
@@ -819,7 +811,8 @@ fn of_agent(conn: &Connection, agent: &str) -> Result<Vec<Row>> {
     Ok(statement.query_map([agent], row)?.collect::<Result<_, _>>()?)
 }
 
-const COLUMNS: &str = "scope, name, token, agent, session, live, ticket, purpose, since_ms, expires_awake_ms, boot";
+const COLUMNS: &str =
+    "scope, name, token, agent, session, live, ticket, purpose, since_ms, expires_awake_ms, boot";
 
 fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
@@ -872,7 +865,9 @@ fn info(conn: &Connection, row: &Row, now: Now, liveness: &dyn life::Liveness) -
         expires_ms: row.expires_awake_ms.map(|e| now.wall_ms + (e - now.awake_ms)),
         holder_state: agents::load_by_id(conn, &row.agent, now, liveness)?.state,
         waiters,
-        scope: conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([row.scope], |r| r.get(0))?,
+        scope: conn
+            .prepare_cached("SELECT name FROM scopes WHERE id = ?1")?
+            .query_row([row.scope], |r| r.get(0))?,
     })
 }
 
@@ -933,19 +928,14 @@ fn may_release(
 }
 
 fn not_held(name: &str) -> Error {
-    Error::new(ErrorKind::NotHeld, format!("nobody holds the lock {name:?}"))
-        .with("lock", name)
-        .hint("pd locks lists what is held")
+    Error::new(ErrorKind::NotHeld, format!("nobody holds the lock {name:?}")).with("lock", name).hint("pd locks lists what is held")
 }
 
 fn lease_lost(conn: &Connection, name: &str, now_held: Option<Row>) -> Result<Error> {
     let (text, holder) = match now_held {
         Some(row) => {
             let holder = Names::default().of(conn, &row.agent)?;
-            (
-                format!("the lease of the lock {name:?} ended before it was released, and {holder} holds it now"),
-                Some(row.agent),
-            )
+            (format!("the lease of the lock {name:?} ended before it was released, and {holder} holds it now"), Some(row.agent))
         }
         None => (format!("the lease of the lock {name:?} ended before it was released"), None),
     };
@@ -966,11 +956,11 @@ fn timed_out(coordinator: &Coordinator, name: &str, holder: &Row, timeout: Optio
 
 fn check_ttl(ttl_ms: Option<i64>) -> Result<()> {
     match ttl_ms {
-        Some(ttl) if !(1..=MAX_TTL_MS).contains(&ttl) => {
-            Err(Error::invalid(format!("the TTL {ttl} ms is out of range: it is 1 ms to 366 days"))
-                .with("ttl_ms", ttl)
-                .hint("leave it out for a lock that lives as long as its holder"))
-        }
+        Some(ttl) if !(1..=MAX_TTL_MS).contains(&ttl) => Err(Error::invalid(format!(
+            "the TTL {ttl} ms is out of range: it is 1 ms to 366 days"
+        ))
+        .with("ttl_ms", ttl)
+        .hint("leave it out for a lock that lives as long as its holder")),
         _ => Ok(()),
     }
 }
@@ -1021,8 +1011,7 @@ fn find_cycle(tx: &Tx<'_>, me: &Newcomer<'_>, wanted: &Row) -> Result<Option<Vec
             path.push(index);
             if me.holds_up(&next) {
                 let mut holds = wanted.name.clone();
-                let mut steps =
-                    vec![Step { agent: me.agent.to_owned(), holds: next.name.clone(), waits_for: holds.clone() }];
+                let mut steps = vec![Step { agent: me.agent.to_owned(), holds: next.name.clone(), waits_for: holds.clone() }];
                 for index in path {
                     let waiter = &all[index];
                     let agent = waiter.agent.clone().unwrap_or_default();
@@ -1045,12 +1034,8 @@ fn deadlock(conn: &Connection, me: &Newcomer<'_>, cycle: &[Step]) -> Result<Erro
     let text = match cycle {
         [own] => format!("{} already holds {} and would wait for itself", names.of(conn, &own.agent)?, own.holds),
         [own, others @ ..] => {
-            let mut parts = vec![format!(
-                "{} holds {} and would wait for {}",
-                names.of(conn, &own.agent)?,
-                own.holds,
-                own.waits_for
-            )];
+            let mut parts =
+                vec![format!("{} holds {} and would wait for {}", names.of(conn, &own.agent)?, own.holds, own.waits_for)];
             for step in others {
                 let agent = names.of(conn, &step.agent)?;
                 parts.push(format!("{agent} holds {} and waits for {}", step.holds, step.waits_for));

@@ -114,7 +114,8 @@ fn living(tx: &Tx<'_>, found: Vec<Waiter>) -> Result<Vec<Waiter>> {
 
 /// The living waiters of a kind, whatever their scope, first come first; the dead are removed.
 pub(crate) fn living_of_kind(tx: &Tx<'_>, kind: Kind) -> Result<Vec<Waiter>> {
-    let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters WHERE kind = ?1 ORDER BY ticket"))?;
+    let mut statement =
+        tx.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters WHERE kind = ?1 ORDER BY ticket"))?;
     let found = statement.query_map([kind.as_str()], row)?.collect::<Result<_, _>>()?;
     living(tx, found)
 }
