@@ -1,10 +1,250 @@
 //! The activity log: what was done, by whom, to what, in the order of commits.
+//!
+//! An entry is written in the transaction that did the thing, so the log and the state can't differ. The newest
+//! 100,000 are kept; older ones are pruned now and then by whoever writes, a bounded number at a time.
 
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::agents::Actor;
+use crate::agents::{Actor, Names};
+use crate::coordinator::{Coordinator, Inner};
 use crate::db::Tx;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::identity::check_agent_id;
+use crate::wait::{Wait, Woken};
+use crate::wake::Topic;
+
+const KEPT: i64 = 100_000;
+/// The log is looked over once in so many places of the order of commits.
+const PRUNED_EVERY: i64 = 1024;
+/// Twice what can have come since the last look, so that a backlog shrinks.
+const PRUNED_AT_ONCE: i64 = 2 * PRUNED_EVERY;
+const LISTED: usize = 50;
+const MOST_LISTED: usize = 100_000;
+const BATCH: usize = 256;
+
+/// One thing that was done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Activity {
+    /// Its place in the order of commits.
+    pub seq: i64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// By whom, or to whom it happened; none for a call without an agent.
+    pub agent: Option<String>,
+    /// That agent's name for people, else its id.
+    pub agent_name: Option<String>,
+    /// What was done: `lock.grant`, `session.start`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it was done to: a lock's name, a session's id.
+    pub subject: String,
+    /// The particulars, an object; null where there are none.
+    pub detail: Value,
+    /// The name of the scope.
+    pub scope: String,
+}
+
+/// Which entries to list.
+#[derive(Clone, Debug, Default)]
+pub struct ActivityFilter {
+    /// The newest so many; 50 if left out.
+    pub limit: Option<usize>,
+    /// Only this type, or with a final dot all that begin so: `lock.`.
+    pub kind: Option<String>,
+    /// Only what this agent did, or what happened to it.
+    pub agent: Option<String>,
+    /// Only from this moment on, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Every scope's.
+    pub all: bool,
+    /// Only what came after this place in the order of commits.
+    pub after_seq: Option<i64>,
+}
+
+/// The entries of a scope, and how many others were left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActivityList {
+    /// Oldest first.
+    pub entries: Vec<Activity>,
+    /// How many of other scopes, as new as those listed, were left out.
+    pub elsewhere: u64,
+}
+
+impl Coordinator {
+    /// Lists what was done, the newest entries, oldest first.
+    ///
+    /// # Errors
+    /// `INVALID` for a filter that can't match anything, `STORE_*`.
+    pub fn activity(&self, filter: &ActivityFilter) -> Result<ActivityList> {
+        filter.check()?;
+        self.inner.db.read(|conn| list(&self.inner, conn, filter))
+    }
+
+    /// Gives each entry to `f` in order, first the newest ones as [`activity`](Self::activity) lists them (with
+    /// `after_seq` all that came after it), then each new one once it is committed, until `f` returns false or the
+    /// time runs out. `f` may call this library.
+    ///
+    /// # Errors
+    /// `INVALID`, `CANCELLED`, `STORE_*`, and whatever `f` fails with.
+    pub fn follow_activity(
+        &self,
+        filter: &ActivityFilter,
+        wait: &Wait,
+        mut f: impl FnMut(Activity) -> Result<bool>,
+    ) -> Result<()> {
+        filter.check()?;
+        let mut waiting = self.waiting(vec![Topic::of(&["activity"])], wait)?;
+        let mut after = match filter.after_seq {
+            Some(seq) => seq,
+            None => {
+                let (first, last) =
+                    waiting.read(|conn| Ok((list(&self.inner, conn, filter)?, crate::db::last_seq(conn)?)))?;
+                for entry in first.entries {
+                    if !f(entry)? {
+                        return Ok(());
+                    }
+                }
+                last
+            }
+        };
+        loop {
+            let (batch, seen) = waiting.read(|conn| next(&self.inner, conn, filter, after))?;
+            let more = batch.len() == BATCH;
+            after = seen;
+            for entry in batch {
+                if !f(entry)? {
+                    return Ok(());
+                }
+            }
+            if !more && waiting.sleep(None)? == Woken::TimedOut {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl ActivityFilter {
+    fn check(&self) -> Result<()> {
+        if let Some(agent) = &self.agent {
+            check_agent_id(agent)?;
+        }
+        if self.kind.as_deref().is_some_and(str::is_empty) {
+            return Err(Error::invalid("the type of activity is empty")
+                .hint("name one such as lock.grant, or the beginning of several with a final dot: lock."));
+        }
+        Ok(())
+    }
+
+    fn matches(&self, kind: &str) -> bool {
+        match self.kind.as_deref() {
+            None => true,
+            Some(wanted) if wanted.ends_with('.') => kind.starts_with(wanted),
+            Some(wanted) => kind == wanted,
+        }
+    }
+}
+
+/// An entry as stored, and its scope's row.
+struct Entry {
+    activity: Activity,
+    scope: i64,
+}
+
+const SELECT: &str = "SELECT a.seq, a.at_ms, a.agent, a.type, a.subject, a.detail, a.scope FROM activity a";
+
+fn entry(r: &Row<'_>) -> rusqlite::Result<Entry> {
+    let detail: Option<String> = r.get(5)?;
+    let activity = Activity {
+        seq: r.get(0)?,
+        at_ms: r.get(1)?,
+        agent: r.get(2)?,
+        agent_name: None,
+        kind: r.get(3)?,
+        subject: r.get(4)?,
+        // Written by us as JSON; a row that isn't is shown as it stands rather than hidden.
+        detail: detail.map_or(Value::Null, |d| serde_json::from_str(&d).unwrap_or(Value::String(d))),
+        scope: String::new(),
+    };
+    Ok(Entry { activity, scope: r.get(6)? })
+}
+
+fn list(inner: &Inner, conn: &Connection, filter: &ActivityFilter) -> Result<ActivityList> {
+    let limit = filter.limit.unwrap_or(LISTED).min(MOST_LISTED);
+    let here = inner.known_scope_row(conn)?;
+    let after = filter.after_seq.unwrap_or(0);
+    // Two statements: with an agent the index of agents leads, without one the order of commits itself.
+    let by_agent = if filter.agent.is_some() { "a.agent = ?2" } else { "?2 IS NULL" };
+    let sql = format!("{SELECT} WHERE a.seq > ?1 AND {by_agent} ORDER BY a.seq DESC");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query((after, &filter.agent))?;
+    let mut list = ActivityList { entries: Vec::new(), elsewhere: 0 };
+    let mut names = Named::default();
+    while list.entries.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        if !filter.matches(row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?)
+            || filter.since_ms.is_some_and(|since| row.get::<_, i64>(1).is_ok_and(|at| at < since))
+        {
+            continue;
+        }
+        if filter.all || Some(row.get(6)?) == here {
+            list.entries.push(names.name(conn, entry(row)?)?);
+        } else {
+            list.elsewhere += 1;
+        }
+    }
+    list.entries.reverse();
+    Ok(list)
+}
+
+/// The next entries after `after`, oldest first, and how far was looked.
+fn next(inner: &Inner, conn: &Connection, filter: &ActivityFilter, after: i64) -> Result<(Vec<Activity>, i64)> {
+    let here = inner.known_scope_row(conn)?;
+    let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE a.seq > ?1 ORDER BY a.seq"))?;
+    let mut rows = statement.query([after])?;
+    let (mut found, mut seen) = (Vec::new(), after);
+    let mut names = Named::default();
+    while found.len() < BATCH
+        && let Some(row) = rows.next()?
+    {
+        let entry = entry(row)?;
+        seen = entry.activity.seq;
+        let wanted = (filter.all || Some(entry.scope) == here)
+            && filter.matches(&entry.activity.kind)
+            && filter.since_ms.is_none_or(|since| entry.activity.at_ms >= since)
+            && (filter.agent.is_none() || filter.agent == entry.activity.agent);
+        if wanted {
+            found.push(names.name(conn, entry)?);
+        }
+    }
+    Ok((found, seen))
+}
+
+/// The names of agents and scopes, looked up once each.
+#[derive(Default)]
+struct Named {
+    agents: Names,
+    scopes: std::collections::BTreeMap<i64, String>,
+}
+
+impl Named {
+    fn name(&mut self, conn: &Connection, entry: Entry) -> Result<Activity> {
+        let Entry { mut activity, scope } = entry;
+        activity.agent_name = activity.agent.as_deref().map(|id| self.agents.of(conn, id)).transpose()?;
+        activity.scope = match self.scopes.get(&scope) {
+            Some(name) => name.clone(),
+            None => {
+                let name: String =
+                    conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([scope], |r| r.get(0))?;
+                self.scopes.insert(scope, name.clone());
+                name
+            }
+        };
+        Ok(activity)
+    }
+}
 
 /// Records one thing done by the actor.
 pub(crate) fn record(tx: &Tx<'_>, actor: &Actor, kind: &str, subject: &str, detail: Value) -> Result<i64> {
@@ -22,10 +262,70 @@ pub(crate) fn record_as(
 ) -> Result<i64> {
     let seq = tx.next_seq()?;
     let detail = if detail.is_null() { None } else { Some(detail.to_string()) };
+    prune_if_due(tx, seq, KEPT)?;
     tx.prepare_cached(
         "INSERT INTO activity (seq, at_ms, scope, agent, type, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute((seq, tx.now.wall_ms, scope, agent, kind, subject, detail))?;
-    tx.wake(crate::wake::Topic::of(&["activity"]));
+    tx.wake(Topic::of(&["activity"]));
     Ok(seq)
+}
+
+/// Deletes what is too old, when the entry at `seq` is the first past a multiple of [`PRUNED_EVERY`].
+fn prune_if_due(tx: &Tx<'_>, seq: i64, kept: i64) -> Result<()> {
+    let last: Option<i64> = tx.prepare_cached("SELECT max(seq) FROM activity")?.query_row([], |r| r.get(0))?;
+    if last.is_none_or(|last| last / PRUNED_EVERY == seq / PRUNED_EVERY) {
+        return Ok(());
+    }
+    prune(tx, kept)
+}
+
+fn prune(conn: &Connection, kept: i64) -> Result<()> {
+    let newest_to_go: Option<i64> = conn
+        .prepare_cached("SELECT seq FROM activity ORDER BY seq DESC LIMIT 1 OFFSET ?1")?
+        .query_row([kept], |r| r.get(0))
+        .optional()?;
+    if let Some(newest_to_go) = newest_to_go {
+        conn.prepare_cached(
+            "DELETE FROM activity WHERE seq IN (SELECT seq FROM activity WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
+        )?
+        .execute([newest_to_go, PRUNED_AT_ONCE])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_matched_whole_or_by_its_beginning() {
+        let filter = |kind: &str| ActivityFilter { kind: Some(kind.into()), ..Default::default() };
+        assert!(filter("lock.grant").matches("lock.grant"));
+        assert!(!filter("lock").matches("lock.grant"));
+        assert!(filter("lock.").matches("lock.grant"));
+        assert!(!filter("lock.").matches("locks"));
+        assert!(ActivityFilter::default().matches("anything"));
+        assert!(filter("").check().is_err());
+    }
+
+    #[test]
+    fn pruning_keeps_the_newest_and_is_bounded() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(
+            "CREATE TABLE activity (seq INTEGER PRIMARY KEY);
+             WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+             INSERT INTO activity SELECT 2 * i FROM n;",
+        )
+        .unwrap();
+        let range = || -> (i64, i64) {
+            conn.query_row("SELECT count(*), min(seq) FROM activity", [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap()
+        };
+        prune(&conn, 1000).unwrap();
+        assert_eq!(range(), (5000 - PRUNED_AT_ONCE, 2 * PRUNED_AT_ONCE + 2));
+        prune(&conn, 1000).unwrap();
+        assert_eq!(range().0, 1000);
+        prune(&conn, 1000).unwrap();
+        assert_eq!(range(), (1000, 8002));
+    }
 }

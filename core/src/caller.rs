@@ -22,7 +22,7 @@ const AGENT_VAR: &str = "PORT_DADDY_AGENT";
 const SESSION_VAR: &str = "PORT_DADDY_SESSION";
 
 /// Looks up a variable of the environment by its name.
-pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+pub(crate) type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What the resolution looks at. [`Surroundings::system`] gives the real ones.
 pub struct Surroundings {
@@ -136,7 +136,7 @@ pub(crate) enum Strength {
 }
 
 /// What an operation that needs an agent says when there is none.
-pub fn no_agent_error() -> Error {
+pub(crate) fn no_agent_error() -> Error {
     Error::new(ErrorKind::NoAgent, "no agent could be found for this call: nothing around it says who is calling")
         .hint("pass --agent NAME or set PORT_DADDY_AGENT")
 }
@@ -146,7 +146,7 @@ pub fn no_agent_error() -> Error {
 /// # Errors
 /// `INVALID` if the call or the environment names an agent or session by an impossible id; `AMBIGUOUS` if several
 /// harnesses left their session's id in the environment and the processes don't tell which is the nearest.
-pub fn resolve(face: Face, named: &Named, around: &Surroundings) -> Result<Caller> {
+pub(crate) fn resolve(face: Face, named: &Named, around: &Surroundings) -> Result<Caller> {
     let view = View { around, ancestors: OnceCell::new() };
     let env_agent = around.variable(AGENT_VAR);
     let mut caller = match &named.agent {

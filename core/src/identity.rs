@@ -91,7 +91,7 @@ impl IdentityPattern {
 }
 
 /// Whether `identity` is `project` itself or lies below it: `payments` and `payments:web`, not `payments2`.
-pub fn in_project(identity: &str, project: &str) -> bool {
+pub(crate) fn in_project(identity: &str, project: &str) -> bool {
     identity.strip_prefix(project).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
@@ -126,7 +126,7 @@ fn check_segments(what: &'static str, text: &str, star: bool) -> Result<()> {
 ///
 /// # Errors
 /// `INVALID`, naming the value and the rule.
-pub fn check_agent_id(id: &str) -> Result<()> {
+pub(crate) fn check_agent_id(id: &str) -> Result<()> {
     if well_formed(id, AGENT_MAX, |c| matches!(c, '.' | '_' | '@' | ':' | '-')) {
         return Ok(());
     }
@@ -142,7 +142,7 @@ pub fn check_agent_id(id: &str) -> Result<()> {
 ///
 /// # Errors
 /// `INVALID`, naming the value and the rule.
-pub fn check_name(kind: &str, name: &str, max: usize) -> Result<()> {
+pub(crate) fn check_name(kind: &str, name: &str, max: usize) -> Result<()> {
     if well_formed(name, max, is_name_mark) {
         return Ok(());
     }
@@ -170,7 +170,7 @@ fn well_formed(text: &str, max: usize, mark: impl Fn(char) -> bool) -> bool {
 ///
 /// # Errors
 /// `INVALID`, naming the rule and, where it is short, the value.
-pub fn check_text(what: &str, text: &str, max_bytes: usize) -> Result<()> {
+pub(crate) fn check_text(what: &str, text: &str, max_bytes: usize) -> Result<()> {
     let said = if text.trim().is_empty() {
         format!("the {what} is empty: it needs at least one visible character")
     } else if text.contains('\0') {
@@ -191,7 +191,7 @@ pub fn check_text(what: &str, text: &str, max_bytes: usize) -> Result<()> {
 ///
 /// # Errors
 /// `INVALID`, naming the value and the rule.
-pub fn check_note_type(slug: &str) -> Result<()> {
+pub(crate) fn check_note_type(slug: &str) -> Result<()> {
     let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if slug.len() <= 32 && slug.starts_with(first) && slug.chars().all(|c| first(c) || c == '-') {
         return Ok(());

@@ -1,4 +1,46 @@
-//! Port Daddy.
+//! Coordination for agents, scripts and people on one machine: ports, locks, file claims, signals, a journal, and
+//! salvage of each other's work, in one SQLite file, with no daemon.
+//!
+//! ```
+//! use std::time::Duration;
+//! use portdaddy_core::{ClaimPort, Coordinator, LockOptions, NewNote, NewSession, Options, Publish, Wait};
+//! use serde_json::json;
+//!
+//! # fn main() -> portdaddy_core::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let file = dir.path().join("pd").join("port-daddy.db");
+//! let backend = Coordinator::open(Options::default().db(&file).agent("backend-builder"))?;
+//! let started = backend.start_session(&NewSession {
+//!     purpose: "Building the payment API".into(),
+//!     files: vec!["src/api/payments/*".into()],
+//!     ..NewSession::default()
+//! })?;
+//! assert!(started.conflicts.is_empty());
+//! backend.note(&NewNote { text: "Created POST /api/payments".into(), ..NewNote::default() })?;
+//!
+//! // Exclusive work: waits its turn, passes a fencing token, releases whatever happens.
+//! let token = backend.with_lock("db-migrations", &LockOptions::default(), |token| token)?;
+//! assert!(token > 0);
+//!
+//! // A port nobody else has, today and tomorrow.
+//! let port = backend.claim(&ClaimPort { identity: "payments:api".into(), ..ClaimPort::default() })?.port;
+//! backend.publish("payments:api", &json!({"status": "ready", "port": port}), &Publish::default())?;
+//!
+//! // Another agent, usually in another process, that comes late still receives the signal.
+//! let tests = Coordinator::open(Options::default().db(&file).agent("test-writer"))?;
+//! let signal = tests.wait_for_signal("payments:api", &Wait::at_most(Duration::from_secs(5)))?;
+//! assert_eq!(signal["port"], port);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Coordinator`] is a handle on the shared file for one caller. It is `Send`, `Sync` and cheap to clone; every
+//! method blocks until it is done (what waits takes a [`Wait`] with a timeout and a [`Cancel`]) and no async runtime is
+//! needed or started. A [`Lock`] releases on drop; a handle releases all it holds when the last clone is dropped.
+//!
+//! Errors are one type, [`Error`], with a stable [`ErrorKind`]. Times in results are milliseconds since 1970, in
+//! fields that end in `_ms`.
+
 mod activity;
 mod agents;
 mod caller;
@@ -15,32 +57,43 @@ mod identity;
 mod ids;
 mod life;
 mod locks;
+mod messages;
 mod notes;
 mod origin;
 mod pattern;
+mod ports;
 mod salvage;
 mod scope;
 mod sessions;
+mod status;
+mod subscription;
 mod sys;
 mod wait;
 mod waiters;
 mod wake;
 
+pub use activity::{Activity, ActivityFilter, ActivityList};
 pub use agents::{Agent, AgentFilter, AgentList, AgentState, Registration, Whoami};
 pub use caller::{Caller, Face, Named, Source, Surroundings};
 pub use clock::{Clock, SystemClock};
 pub use coordinator::{Coordinator, Options, ScopeChoice};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, FileClaim, Owner, Ownership};
+pub use git::WorkLeft;
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
 pub use identity::{Identity, IdentityPattern};
 pub use ids::{Random, SystemRandom};
 pub use life::{Holds, Liveness, Proof, ProofKind, SystemLiveness};
 pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, Tie, Unlock};
+pub use messages::{ChannelFilter, ChannelInfo, ChannelList, Message, MessageFilter, Publish, Published};
 pub use notes::{NewNote, Note, NoteFilter, NoteList, WrittenNote};
 pub use pattern::ChannelPattern;
-pub use scope::{Place, Scope};
+pub use ports::{ClaimPort, PortClaim, PortListener, Release, ServiceFilter};
+pub use salvage::{Briefing, SalvageFilter, SalvageItem, SalvageList, SalvageState};
+pub use scope::{Place, Repository, Scope};
 pub use sessions::{
     EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, SessionStatus, StartedSession,
 };
+pub use status::{AgentCounts, Check, Status, Waiting, doctor};
+pub use subscription::{Delivery, Event, Replay, Subscribe, Subscription, Warning, WarningCode};
 pub use wait::{Cancel, Wait};

@@ -142,9 +142,14 @@ pub(crate) fn live_held(liveness: &dyn Liveness, live: &str) -> bool {
 /// What the proofs and the silence of an agent amount to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Alive { stale: bool },
+    Alive {
+        stale: bool,
+    },
     /// `proven`: by the kernel rather than by silence.
-    Dead { proof: String, proven: bool },
+    Dead {
+        proof: String,
+        proven: bool,
+    },
 }
 
 /// What the rules look at.
@@ -260,8 +265,10 @@ pub(crate) fn withdraw(tx: &Tx<'_>, live: &str) -> Result<()> {
 pub(crate) fn forget_lost(tx: &Tx<'_>, agent: &str) -> Result<()> {
     for proof in proofs(tx, agent, tx.now.boot)? {
         if tx.liveness().holds(&proof) == Holds::No {
-            tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1 AND kind = ?2 AND live = ?3 AND pid = ?4 AND start = ?5")?
-                .execute((agent, proof.kind.as_str(), &proof.live, proof.pid, proof.start.cast_signed()))?;
+            tx.prepare_cached(
+                "DELETE FROM proofs WHERE agent = ?1 AND kind = ?2 AND live = ?3 AND pid = ?4 AND start = ?5",
+            )?
+            .execute((agent, proof.kind.as_str(), &proof.live, proof.pid, proof.start.cast_signed()))?;
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ const MOST_PATTERNS: usize = 1_000;
 ///
 /// # Errors
 /// `INVALID`, naming the value and the rule.
-pub fn check_channel(name: &str) -> Result<()> {
+pub(crate) fn check_channel(name: &str) -> Result<()> {
     if name.contains('*') {
         return Err(Error::invalid(format!("the channel {} is a pattern: one name is needed here", shown(name)))
             .with("value", name)

@@ -19,9 +19,11 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, DEFAULT_NAME, OpenFlags, config::DbConfig};
 
 use crate::clock::Clock;
@@ -36,10 +38,10 @@ use gate::Gate;
 /// How long a writer waits for SQLite's lock when the gate could not order it: a process that was stopped inside a
 /// transaction holds it until it goes on.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Past this size of the WAL, a commit that is slow anyway also checkpoints.
-const CHECKPOINT_AT: u64 = 4 << 20;
-/// Past this size, even a commit that should be quick does.
-const CHECKPOINT_AT_LAST: u64 = 32 << 20;
+/// With so many pages in the WAL, a commit that is slow anyway also checkpoints.
+const CHECKPOINT_AT: i32 = 1_000;
+/// With so many, even a commit that should be quick does.
+const CHECKPOINT_AT_LAST: i32 = 8_000;
 
 /// What a commit must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,10 @@ pub(crate) struct Db {
 struct Writer {
     conn: Connection,
     full: bool,
+    /// Pages in the WAL after the last commit.
+    wal_pages: Arc<AtomicI32>,
+    /// Pages that the last checkpoint left there, because someone still read them.
+    left: i32,
 }
 
 impl Db {
@@ -82,11 +88,17 @@ impl Db {
         sys::filesystem::prepare_dir(dir)?;
         sys::filesystem::check(dir)?;
         let gate = Gate::new(sidecar(&path, "gate"));
-        let conn = schema::open(&path, &gate, &*inputs.clock)?;
+        let mut conn = schema::open(&path, &gate)?;
+        let wal_pages = Arc::new(AtomicI32::new(0));
+        let count = Arc::clone(&wal_pages);
+        conn.wal_hook(Some(move |_: &mut _, pages| {
+            count.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
         let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
         Ok(Db {
             pid: std::process::id(),
-            writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false }))),
+            writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0 }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
             gate,
             wakes,
@@ -174,14 +186,16 @@ impl Db {
     /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken.
     fn checkpoint_if_due(&self, durability: Durability) {
         let limit = if durability == Durability::Power { CHECKPOINT_AT } else { CHECKPOINT_AT_LAST };
-        // A stat, not an open: closing a descriptor of the WAL could drop SQLite's locks on it.
-        let size = std::fs::metadata(with_suffix(&self.path, "-wal")).map_or(0, |m| m.len());
-        if size > limit
-            && let Some(mut slot) = self.writer.try_lock()
-            && let Some(writer) = slot.as_mut()
-        {
-            // Best effort: a reader in the way only means that the next one tries again.
-            let _ = writer.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+        let Some(mut slot) = self.writer.try_lock() else { return };
+        let Some(writer) = slot.as_mut() else { return };
+        let pages = writer.wal_pages.load(Ordering::Relaxed);
+        if pages < writer.left {
+            writer.left = 0;
+        }
+        if pages - writer.left >= limit {
+            // Best effort: a reader in the way only means that a later commit tries again.
+            let _ = writer.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
+            writer.left = pages;
         }
     }
 
@@ -445,12 +459,9 @@ pub(crate) fn live_dir(path: &Path) -> PathBuf {
 }
 
 fn sidecar(path: &Path, what: &str) -> PathBuf {
-    with_suffix(path, &format!(".{what}"))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
+    name.push(".");
+    name.push(what);
     PathBuf::from(name)
 }
 

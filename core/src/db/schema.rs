@@ -10,7 +10,6 @@ use rusqlite::Connection;
 
 use super::gate::Gate;
 use super::{OPEN, configure};
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 /// "PtDy" in ASCII.
@@ -28,7 +27,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 }
 
 /// Opens the first connection of a handle, creating or migrating the file where needed.
-pub(super) fn open(path: &Path, gate: &Gate, _clock: &dyn Clock) -> Result<Connection> {
+pub(super) fn open(path: &Path, gate: &Gate) -> Result<Connection> {
     create_file(path)?;
     let opened = || -> Result<Connection> {
         let conn = Connection::open_with_flags(path, OPEN)?;

@@ -19,6 +19,10 @@ const SLICE: Duration = Duration::from_millis(5);
 pub(super) fn sleep(page: &Page, words: &[(u16, u32)], timeout: Duration) {
     // Before Linux 5.16, and under some seccomp filters, there is no futex_waitv.
     static HAS_WAITV: AtomicBool = AtomicBool::new(true);
+    sleep_with(page, words, timeout, &HAS_WAITV);
+}
+
+fn sleep_with(page: &Page, words: &[(u16, u32)], timeout: Duration, has_waitv: &AtomicBool) {
     let deadline = Instant::now().checked_add(timeout);
     loop {
         if page.changed(words) {
@@ -31,7 +35,7 @@ pub(super) fn sleep(page: &Page, words: &[(u16, u32)], timeout: Duration) {
         };
         let slept = match words {
             [(index, value)] => wait(page.word(*index), *value, left),
-            _ if HAS_WAITV.load(Ordering::Relaxed) => {
+            _ if has_waitv.load(Ordering::Relaxed) => {
                 let left = if words.len() > AT_ONCE { left.min(SLICE) } else { left };
                 wait_for_any(page, &words[..words.len().min(AT_ONCE)], left)
             }
@@ -40,7 +44,7 @@ pub(super) fn sleep(page: &Page, words: &[(u16, u32)], timeout: Duration) {
         match slept {
             // Woken, changed before we slept, a signal, or time: the loop looks which.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
-            Err(_) if words.len() > 1 && HAS_WAITV.swap(false, Ordering::Relaxed) => {}
+            Err(_) if words.len() > 1 && has_waitv.swap(false, Ordering::Relaxed) => {}
             // Nothing works here that should: don't spin.
             Err(_) => std::thread::sleep(left.min(SLICE)),
         }
@@ -78,4 +82,30 @@ fn wait_for_any(page: &Page, words: &[(u16, u32)], timeout: Duration) -> Result<
 fn timespec(duration: Duration) -> Timespec {
     let duration = duration.min(Duration::from_secs(100 * 365 * 86_400));
     Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_waitv_the_second_word_is_looked_at_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let page = Page::open(&dir.path().join("db.wake")).unwrap();
+        let words = [(20, 0), (30, 0)];
+        let old_kernel = AtomicBool::new(false);
+        sleep_with(&page, &words, Duration::from_millis(12), &old_kernel);
+        assert!(!page.changed(&words));
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                page.sleeping(&words, || sleep_with(&page, &words, Duration::from_secs(10), &old_kernel));
+                page.changed(&words)
+            });
+            while page.sleepers(30) == 0 {
+                std::thread::yield_now();
+            }
+            page.advance(30);
+            assert!(sleeper.join().unwrap());
+        });
+    }
 }

@@ -116,20 +116,21 @@ CREATE TABLE messages (
     seq        INTEGER PRIMARY KEY,
     scope      INTEGER NOT NULL REFERENCES scopes (id),
     channel    TEXT NOT NULL,
-    payload    TEXT NOT NULL,   -- JSON
     agent      TEXT,
     at_ms      INTEGER NOT NULL,
-    expires_ms INTEGER          -- from a ttl; NULL: by the channel's retention
+    expires_ms INTEGER NOT NULL,  -- from its ttl, else 7 days; past that it is not delivered, and swept by a later publish
+    payload    TEXT NOT NULL      -- JSON; last, so that what is only looked at is read without it
 ) STRICT;
 CREATE INDEX messages_by_channel ON messages (scope, channel, seq);
-CREATE INDEX messages_by_age ON messages (at_ms);
+CREATE INDEX messages_by_expiry ON messages (expires_ms);
 
 CREATE TABLE channels (
     name     TEXT NOT NULL,
     scope    INTEGER NOT NULL REFERENCES scopes (id),
     last_seq INTEGER NOT NULL,  -- the newest message, retained or not
     last_ms  INTEGER NOT NULL,
-    count    INTEGER NOT NULL,  -- messages retained now
+    count    INTEGER NOT NULL,  -- messages stored now; without any there is no row
+    pruned_seq INTEGER NOT NULL DEFAULT 0,  -- the newest that was removed for its number or its age of 7 days
     PRIMARY KEY (scope, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX channels_by_name ON channels (name);
@@ -146,7 +147,7 @@ CREATE TABLE cursors (
 CREATE TABLE locks (
     scope            INTEGER NOT NULL REFERENCES scopes (id),
     name             TEXT NOT NULL,
-    token            INTEGER NOT NULL UNIQUE,
+    token            INTEGER NOT NULL,
     agent            TEXT NOT NULL,
     session          TEXT,
     live             TEXT,      -- the live file whose life it shares; NULL: its agent's life
@@ -158,8 +159,7 @@ CREATE TABLE locks (
     boot             INTEGER NOT NULL REFERENCES boots (boot),
     PRIMARY KEY (scope, name)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX locks_by_agent ON locks (agent);
-CREATE INDEX locks_by_live ON locks (live) WHERE live IS NOT NULL;
+-- No index but the key: few locks are held at once, and each page that a grant touches is a page to write.
 
 -- Everyone who waits: for a lock, or for channels.
 CREATE TABLE waiters (
@@ -202,6 +202,9 @@ CREATE TABLE salvages (
     told       INTEGER NOT NULL DEFAULT 0  -- the agent came back and knows
 ) STRICT;
 CREATE INDEX salvages_by_agent ON salvages (agent, state);
+CREATE UNIQUE INDEX salvages_open ON salvages (agent) WHERE state = 'open';
+CREATE INDEX salvages_by_claimer ON salvages (by_agent) WHERE by_agent IS NOT NULL;
+CREATE INDEX sessions_by_salvage ON sessions (salvage) WHERE salvage IS NOT NULL;
 
 CREATE TABLE activity (
     seq     INTEGER PRIMARY KEY,
@@ -212,4 +215,4 @@ CREATE TABLE activity (
     subject TEXT NOT NULL,      -- what it was done to: a lock's name, a session's id
     detail  TEXT                -- JSON object
 ) STRICT;
-CREATE INDEX activity_by_agent ON activity (agent, seq);
+-- No index but the key, either: the log is bounded, and every call appends to it.

@@ -1,0 +1,51 @@
+# Everything a developer or CI runs. `make demo` and `make test` need nothing but Rust, git and a shell.
+CARGO ?= cargo
+PD = target/release/pd
+
+.PHONY: help demo test test-rust test-examples lint bench build install docs clean
+
+help:
+	@echo 'make demo     build what it needs and play a day of five agents'
+	@echo 'make test     every suite: core, command line, examples'
+	@echo 'make lint     formatting, clippy, generated files, documentation, licences'
+	@echo 'make bench    measure against peers (installs redis-server and hyperfine where missing); ONLY=name for one'
+	@echo 'make install  install pd and port-daddy into cargo'\''s bin directory'
+	@echo 'make docs     write the generated reference, completions and man pages'
+
+build:
+	$(CARGO) build --release --locked -p port-daddy -p payment-day-agent
+
+demo: build
+	PD=$(PD) examples/payment-day.sh
+
+test: test-rust test-examples
+
+test-rust:
+	$(CARGO) test --workspace --locked
+
+# The examples run as users run them: with the released program.
+test-examples: build
+	PD=$(PD) tests/examples.sh
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) run -q --locked -p port-daddy --bin pd -- reference | diff docs/cli.md -
+	$(CARGO) package -p portdaddy-core --locked --allow-dirty --no-verify --list >/dev/null
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
+	else echo 'cargo-deny is not installed: licences were not checked'; fi
+
+bench:
+	benches/run.sh $(ONLY)
+
+docs: build
+	$(PD) reference > docs/cli.md
+	$(PD) man --out target/man
+	for shell in bash zsh fish; do mkdir -p target/completions; $(PD) completions $$shell > target/completions/pd.$$shell; done
+
+install:
+	$(CARGO) install --locked --path cli
+
+clean:
+	$(CARGO) clean

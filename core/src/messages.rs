@@ -1,0 +1,472 @@
+//! Messages: what is published on channels, and how long it stays.
+//!
+//! A publish is one transaction: the message, its channel's row, what has become too old or too many, and the wakes of
+//! those who wait. Every message says itself when it ends (`expires_ms`: its ttl, else 7 days), so one rule covers
+//! both. Removing is spread over later publishes, a bounded number at each; until then what has expired is stored, and
+//! no longer shown. A channel's newest message is its signal: once that has expired, an older one doesn't come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::activity;
+use crate::coordinator::Coordinator;
+use crate::db::{Durability, Tx};
+use crate::error::{Error, Result};
+use crate::life;
+use crate::pattern::{ChannelPattern, check_channel};
+use crate::waiters;
+use crate::wake::Topic;
+
+/// The largest message, as JSON text.
+const MAX_BYTES: usize = 1 << 20;
+/// How deep arrays and objects may be nested: readers in every language must be able to parse it.
+const MAX_DEPTH: usize = 100;
+/// How many messages of a channel are kept, unless a publish says otherwise.
+const KEEP: u32 = 10_000;
+/// How long a message is kept, unless its publish says otherwise.
+pub(crate) const KEEP_MS: i64 = 7 * 24 * 3600 * 1000;
+/// The longest ttl: a year.
+const MAX_TTL_MS: i64 = 366 * 24 * 3600 * 1000;
+/// How many messages one publish removes at most, of its channel for their number, and of all for their age.
+const PRUNE_AT_ONCE: i64 = 64;
+/// How many messages a listing gives, unless it says otherwise.
+const LIST: usize = 100;
+
+/// A message, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Message {
+    /// Its place in the order of commits. Rises, with gaps.
+    pub seq: i64,
+    /// The channel that it was published on.
+    pub channel: String,
+    /// What was published: any JSON value.
+    pub payload: Value,
+    /// Who published it, if that was known.
+    pub agent: Option<String>,
+    /// The publisher's name for people: its name, else its id.
+    pub agent_name: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The scope that it was published in.
+    pub scope: String,
+}
+
+/// How to publish. The default keeps the message for 7 days, and 10,000 messages of its channel.
+#[derive(Clone, Debug, Default)]
+pub struct Publish {
+    /// After this many milliseconds it is no longer delivered. None: 7 days.
+    pub ttl_ms: Option<i64>,
+    /// How many messages of the channel to keep. None: 10,000.
+    pub keep: Option<u32>,
+}
+
+/// What came of a publish.
+#[derive(Clone, Debug, Serialize)]
+pub struct Published {
+    /// The message's place in the order of commits.
+    pub seq: i64,
+    /// The channel.
+    pub channel: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// How many recorded waiters it concerned.
+    pub waiting: u64,
+}
+
+/// Which messages to list.
+#[derive(Clone, Debug, Default)]
+pub struct MessageFilter {
+    /// Only of these channels: names or patterns, separated by commas.
+    pub patterns: Option<String>,
+    /// The first ones after this seq, instead of the newest.
+    pub after_seq: Option<i64>,
+    /// At most this many. None: 100.
+    pub limit: Option<usize>,
+    /// Of every scope, not only the caller's.
+    pub all: bool,
+}
+
+/// Which channels to list.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelFilter {
+    /// Only these: names or patterns, separated by commas.
+    pub pattern: Option<String>,
+    /// Of every scope, not only the caller's.
+    pub all: bool,
+}
+
+/// A channel that has messages.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChannelInfo {
+    /// Its name.
+    pub name: String,
+    /// How many messages are stored.
+    pub count: u64,
+    /// The newest message's place in the order of commits.
+    pub last_seq: i64,
+    /// When the newest was published, in milliseconds since 1970.
+    pub last_ms: i64,
+    /// Its scope.
+    pub scope: String,
+    /// How many recorded waiters it concerns.
+    pub waiting: u64,
+}
+
+/// The channels of a scope, and how many others were left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChannelList {
+    /// By name.
+    pub channels: Vec<ChannelInfo>,
+    /// How many of other scopes were left out.
+    pub elsewhere: u64,
+}
+
+impl Coordinator {
+    /// Publishes a message: stores it, and wakes whoever waits for its channel. Needs no agent.
+    ///
+    /// # Errors
+    /// `INVALID` for a channel that is no name, a payload over 1 MiB or nested deeper than 100, a ttl or number that
+    /// isn't positive; nothing is stored then. `STORE_*`.
+    pub fn publish(&self, channel: &str, payload: &Value, publish: &Publish) -> Result<Published> {
+        check_channel(channel)?;
+        let text = encode(payload)?;
+        let ttl_ms = publish.ttl_ms.unwrap_or(KEEP_MS);
+        if !(1..=MAX_TTL_MS).contains(&ttl_ms) {
+            return Err(Error::invalid(format!(
+                "a ttl of {ttl_ms} ms is out of range: it is 1 ms to 366 days ({MAX_TTL_MS} ms)"
+            ))
+            .with("ttl_ms", ttl_ms)
+            .hint("leave it out to keep the message for 7 days"));
+        }
+        let keep = publish.keep.unwrap_or(KEEP);
+        if keep == 0 {
+            return Err(Error::invalid("0 messages to keep are too few: at least the one published is kept")
+                .hint("use a ttl for a message that should not stay"));
+        }
+        self.act(Durability::Process, |tx, actor| {
+            let (scope, at_ms) = (actor.scope, tx.now.wall_ms);
+            let seq = tx.next_seq()?;
+            tx.prepare_cached(
+                "INSERT INTO messages (seq, scope, channel, agent, at_ms, expires_ms, payload)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute((seq, scope, channel, &actor.agent, at_ms, at_ms + ttl_ms, &text))?;
+            let count: i64 = tx
+                .prepare_cached(
+                    "INSERT INTO channels (scope, name, last_seq, last_ms, count) VALUES (?1, ?2, ?3, ?4, 1)
+                     ON CONFLICT (scope, name) DO UPDATE SET last_seq = ?3, last_ms = ?4, count = count + 1
+                     RETURNING count",
+                )?
+                .query_row((scope, channel, seq, at_ms), |r| r.get(0))?;
+            prune(tx, scope, channel, count - i64::from(keep))?;
+            sweep(tx)?;
+            let waiting = count_waiting(tx, scope, channel)?;
+            activity::record(tx, actor, "publish", channel, json!({"seq": seq, "waiting": waiting}))?;
+            let key = &self.inner.scope.key;
+            tx.wake(Topic::of(&["channel", key, channel]));
+            tx.wake(Topic::of(&["channels", key, channel.split(':').next().unwrap_or(channel)]));
+            tx.wake(Topic::of(&["channels", key]));
+            Ok(Published { seq, channel: channel.to_owned(), at_ms, waiting })
+        })
+    }
+
+    /// Lists stored messages, oldest first: the newest, or the first ones after a seq.
+    ///
+    /// # Errors
+    /// `INVALID`, `STORE_*`.
+    pub fn messages(&self, filter: &MessageFilter) -> Result<Vec<Message>> {
+        let patterns = ChannelPattern::parse_list(filter.patterns.as_deref().unwrap_or("*"))?;
+        let limit = filter.limit.unwrap_or(LIST);
+        let now_ms = self.inner.db.inputs().clock.wall_ms();
+        self.inner.db.read(|conn| {
+            let scopes = match (filter.all, self.inner.known_scope_row(conn)?) {
+                (true, _) => scopes(conn)?,
+                (false, here) => here.into_iter().collect(),
+            };
+            let (range, order) = match filter.after_seq {
+                Some(_) => ("seq > ?3", "ASC"),
+                None => ("?3 IS NULL", "DESC"),
+            };
+            let mut statement = conn.prepare_cached(&format!(
+                "SELECT seq FROM messages WHERE scope = ?1 AND channel = ?2 AND {range} AND expires_ms > ?5
+                 ORDER BY seq {order} LIMIT ?4"
+            ))?;
+            let mut found = BTreeSet::new();
+            let most = i64::try_from(limit).unwrap_or(i64::MAX);
+            for scope in scopes {
+                for channel in matching(conn, scope, &patterns)? {
+                    let rows = statement
+                        .query_map((scope, &channel.name, filter.after_seq, most, now_ms), |r| r.get::<_, i64>(0))?;
+                    for seq in rows {
+                        found.insert(seq?);
+                    }
+                    // Only as many as are wanted are remembered, however many channels there are.
+                    while found.len() > limit {
+                        if filter.after_seq.is_some() {
+                            found.pop_last()
+                        } else {
+                            found.pop_first()
+                        };
+                    }
+                }
+            }
+            let mut messages = Vec::with_capacity(found.len());
+            for seq in found {
+                messages.extend(load(conn, seq, now_ms)?.map(|(message, _)| message));
+            }
+            Ok(messages)
+        })
+    }
+
+    /// Lists the channels that have messages.
+    ///
+    /// # Errors
+    /// `INVALID`, `STORE_*`.
+    pub fn channels(&self, filter: &ChannelFilter) -> Result<ChannelList> {
+        let patterns = ChannelPattern::parse_list(filter.pattern.as_deref().unwrap_or("*"))?;
+        let inputs = self.inner.db.inputs();
+        self.inner.db.read(|conn| {
+            let here = self.inner.known_scope_row(conn)?;
+            let mut list = ChannelList { channels: Vec::new(), elsewhere: 0 };
+            for scope in scopes(conn)? {
+                let found = matching(conn, scope, &patterns)?;
+                if !filter.all && Some(scope) != here {
+                    list.elsewhere += found.len() as u64;
+                    continue;
+                }
+                let waiting: Vec<Vec<ChannelPattern>> = waiters_of(conn, scope)?
+                    .into_iter()
+                    .filter(|(_, _, live)| life::live_held(&*inputs.liveness, live))
+                    .map(|(_, patterns, _)| patterns)
+                    .collect();
+                let scope_name: String =
+                    conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([scope], |r| r.get(0))?;
+                list.channels.extend(found.into_iter().map(|c| ChannelInfo {
+                    waiting: waiting.iter().filter(|w| any_matches(w, &c.name)).count() as u64,
+                    name: c.name,
+                    count: c.count.cast_unsigned(),
+                    last_seq: c.last_seq,
+                    last_ms: c.last_ms,
+                    scope: scope_name.clone(),
+                }));
+            }
+            list.channels.sort_by(|a, b| (&a.name, &a.scope).cmp(&(&b.name, &b.scope)));
+            Ok(list)
+        })
+    }
+
+    /// Removes the messages of the caller's scope on these channels: names or patterns, separated by commas. Gives how
+    /// many there were.
+    ///
+    /// # Errors
+    /// `INVALID`, `STORE_*`.
+    pub fn clear_channel(&self, pattern: &str) -> Result<u64> {
+        let patterns = ChannelPattern::parse_list(pattern)?;
+        self.act(Durability::Process, |tx, actor| {
+            let mut removed = 0;
+            for channel in matching(tx, actor.scope, &patterns)? {
+                removed += tx
+                    .prepare_cached("DELETE FROM messages WHERE scope = ?1 AND channel = ?2")?
+                    .execute((actor.scope, &channel.name))?;
+                tx.prepare_cached("DELETE FROM channels WHERE scope = ?1 AND name = ?2")?
+                    .execute((actor.scope, &channel.name))?;
+            }
+            if removed > 0 {
+                activity::record(tx, actor, "channel.clear", pattern, json!({"removed": removed}))?;
+            }
+            Ok(removed as u64)
+        })
+    }
+}
+
+/// The payload as it is stored.
+fn encode(payload: &Value) -> Result<String> {
+    fn too_deep(value: &Value, left: usize) -> bool {
+        match value {
+            Value::Array(items) => left == 0 || items.iter().any(|v| too_deep(v, left - 1)),
+            Value::Object(items) => left == 0 || items.values().any(|v| too_deep(v, left - 1)),
+            _ => false,
+        }
+    }
+    if too_deep(payload, MAX_DEPTH) {
+        return Err(Error::invalid(format!("the message is nested too deeply: at most {MAX_DEPTH} levels"))
+            .with("limit", MAX_DEPTH)
+            .hint("flatten it, or write it to a file and publish its path"));
+    }
+    let text = payload.to_string();
+    if text.len() > MAX_BYTES {
+        return Err(Error::invalid(format!(
+            "the message is too large: {} bytes as JSON, at most {MAX_BYTES} (1 MiB)",
+            text.len()
+        ))
+        .with("bytes", text.len())
+        .with("limit", MAX_BYTES)
+        .hint("write it to a file and publish its path"));
+    }
+    Ok(text)
+}
+
+/// Removes the oldest messages of a channel that has `excess` too many: some now, the others at later publishes.
+fn prune(tx: &Tx<'_>, scope: i64, channel: &str, excess: i64) -> Result<()> {
+    if excess <= 0 {
+        return Ok(());
+    }
+    let removed: Vec<i64> = tx
+        .prepare_cached(PRUNE)?
+        .query_map((scope, channel, excess.min(PRUNE_AT_ONCE)), |r| r.get(0))?
+        .collect::<Result<_, _>>()?;
+    tx.prepare_cached(
+        "UPDATE channels SET count = count - ?3, pruned_seq = max(pruned_seq, ?4) WHERE scope = ?1 AND name = ?2",
+    )?
+    .execute((scope, channel, removed.len() as i64, removed.iter().max()))?;
+    Ok(())
+}
+
+const PRUNE: &str = "DELETE FROM messages WHERE seq IN
+    (SELECT seq FROM messages WHERE scope = ?1 AND channel = ?2 ORDER BY seq LIMIT ?3) RETURNING seq";
+
+/// Removes what has expired, whatever its channel, a bounded number at once.
+fn sweep(tx: &Tx<'_>) -> Result<()> {
+    let expired: Vec<(i64, i64, String, bool)> = tx
+        .prepare_cached(SWEEP)?
+        .query_map((tx.now.wall_ms, PRUNE_AT_ONCE, KEEP_MS), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
+        .collect::<Result<_, _>>()?;
+    if expired.is_empty() {
+        return Ok(());
+    }
+    let mut channels: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();
+    for (seq, scope, channel, had_its_time) in expired {
+        let (count, pruned) = channels.entry((scope, channel)).or_default();
+        *count += 1;
+        // What was meant to be short-lived isn't missed by anyone.
+        if had_its_time {
+            *pruned = (*pruned).max(seq);
+        }
+    }
+    for ((scope, channel), (count, pruned)) in channels {
+        let left: i64 = tx
+            .prepare_cached(
+                "UPDATE channels SET count = count - ?3, pruned_seq = max(pruned_seq, ?4)
+                 WHERE scope = ?1 AND name = ?2 RETURNING count",
+            )?
+            .query_row((scope, &channel, count, pruned), |r| r.get(0))?;
+        if left == 0 {
+            tx.prepare_cached("DELETE FROM channels WHERE scope = ?1 AND name = ?2")?.execute((scope, &channel))?;
+        }
+    }
+    Ok(())
+}
+
+const SWEEP: &str = "DELETE FROM messages WHERE seq IN
+    (SELECT seq FROM messages WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)
+    RETURNING seq, scope, channel, expires_ms - at_ms >= ?3";
+
+/// How many living waiters a channel concerns. Dead ones that are met are removed.
+fn count_waiting(tx: &Tx<'_>, scope: i64, channel: &str) -> Result<u64> {
+    let mut count = 0;
+    for (ticket, patterns, live) in waiters_of(tx, scope)? {
+        if any_matches(&patterns, channel) {
+            if life::live_held(tx.liveness(), &live) {
+                count += 1;
+            } else {
+                waiters::remove(tx, ticket)?;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Everyone who is recorded as waiting for channels of a scope: ticket, patterns, live file.
+fn waiters_of(conn: &Connection, scope: i64) -> Result<Vec<(i64, Vec<ChannelPattern>, String)>> {
+    let mut statement =
+        conn.prepare_cached("SELECT ticket, name, live FROM waiters WHERE kind = 'channel' AND scope = ?1")?;
+    let rows: Vec<(i64, String, String)> =
+        statement.query_map([scope], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<Result<_, _>>()?;
+    rows.into_iter().map(|(ticket, name, live)| Ok((ticket, ChannelPattern::parse_list(&name)?, live))).collect()
+}
+
+pub(crate) fn any_matches(patterns: &[ChannelPattern], channel: &str) -> bool {
+    patterns.iter().any(|p| p.matches(channel))
+}
+
+fn scopes(conn: &Connection) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached("SELECT id FROM scopes ORDER BY id")?;
+    Ok(statement.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// A channel's row.
+pub(crate) struct Channel {
+    pub(crate) name: String,
+    pub(crate) last_seq: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) count: i64,
+    pub(crate) pruned_seq: i64,
+}
+
+/// The channels of a scope that match any of the patterns, each once, by name.
+pub(crate) fn matching(conn: &Connection, scope: i64, patterns: &[ChannelPattern]) -> Result<Vec<Channel>> {
+    let mut found = BTreeMap::new();
+    let mut statement = conn.prepare_cached(MATCHING)?;
+    for pattern in patterns {
+        let (first, last) = bounds(pattern);
+        let rows = statement.query_map((scope, first, last), |r| {
+            Ok(Channel {
+                name: r.get(0)?,
+                last_seq: r.get(1)?,
+                last_ms: r.get(2)?,
+                count: r.get(3)?,
+                pruned_seq: r.get(4)?,
+            })
+        })?;
+        for channel in rows {
+            let channel = channel?;
+            if pattern.matches(&channel.name) {
+                found.insert(channel.name.clone(), channel);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+const MATCHING: &str = "SELECT name, last_seq, last_ms, count, pruned_seq FROM channels
+    WHERE scope = ?1 AND name BETWEEN ?2 AND ?3";
+
+/// The first and the last name that could match.
+pub(crate) fn bounds(pattern: &ChannelPattern) -> (&str, String) {
+    let prefix = pattern.literal_prefix();
+    // No character of a name sorts after this one.
+    let last = if pattern.is_exact() { prefix.to_owned() } else { format!("{prefix}\u{7f}") };
+    (prefix, last)
+}
+
+/// A message, and the size of its payload; none where it was removed or has expired.
+pub(crate) fn load(conn: &Connection, seq: i64, now_ms: i64) -> Result<Option<(Message, usize)>> {
+    let row = conn
+        .prepare_cached(LOAD)?
+        .query_row((seq, now_ms), |r| {
+            let agent: Option<String> = r.get(1)?;
+            let name: Option<String> = r.get(4)?;
+            let message = Message {
+                seq,
+                channel: r.get(0)?,
+                payload: Value::Null,
+                agent_name: name.or_else(|| agent.clone()),
+                agent,
+                at_ms: r.get(2)?,
+                scope: r.get(3)?,
+            };
+            Ok((message, r.get::<_, String>(5)?))
+        })
+        .optional()?;
+    let Some((mut message, text)) = row else { return Ok(None) };
+    message.payload = serde_json::from_str(&text)
+        .map_err(|e| Error::internal(format!("the payload of message {seq} is no JSON: {e}")).with("seq", seq))?;
+    Ok(Some((message, text.len())))
+}
+
+const LOAD: &str = "SELECT m.channel, m.agent, m.at_ms, s.name, a.name, m.payload
+    FROM messages m JOIN scopes s ON s.id = m.scope LEFT JOIN agents a ON a.id = m.agent
+    WHERE m.seq = ?1 AND m.expires_ms > ?2";

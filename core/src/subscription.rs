@@ -1,0 +1,890 @@
+//! Subscriptions: what was signalled before, then what is published from now on, with nothing lost or doubled between.
+//!
+//! A subscription is a position in the order of commits. Its beginning reads, in one snapshot, the position and what
+//! is to be replayed up to it; from then on it reads what lies behind the position and moves it, over unrelated
+//! messages too. Wake words are sampled strictly before each read, so nothing is slept over.
+//!
+//! A subscriber that has nothing to read is recorded in `waiters` before it sleeps, with the patterns that have
+//! delivered nothing yet. Whether that closes a cycle of agents waiting for each other is decided in the same
+//! transaction: of two that begin at once, the second sees the first. The row goes when every pattern has delivered,
+//! and at the end of the subscription; a killed one's goes with its live file, by whoever meets it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::activity;
+use crate::agents::{self, AgentState, Names};
+use crate::caller::Face;
+use crate::coordinator::Coordinator;
+use crate::db::{self, Durability, Now, Tx};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::{check_name, check_text};
+use crate::life::{Liveness, Verdict};
+use crate::messages::{self, KEEP_MS, Message};
+use crate::pattern::{ChannelPattern, check_channel};
+use crate::wait::{Wait, Woken};
+use crate::waiters::{self, Kind, NewWaiter, Waiter};
+use crate::wake::Topic;
+
+/// Older signals are history, not news.
+const LATCHED_MS: i64 = 24 * 3600 * 1000;
+/// How many messages are looked at in one read.
+const BATCH: i64 = 512;
+/// How many bytes of payload are held in memory before they are handed out.
+const BATCH_BYTES: usize = 4 << 20;
+/// Up to so many channels are looked up one by one by a subscription that is far behind.
+const FEW: usize = 16;
+/// A reader this far behind asks whether something was removed before it came by.
+const FAR_BEHIND: i64 = 5_000;
+/// How often the circumstances of a wait are looked at again: the owners of its channels, other scopes.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What of the past a subscription begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replay {
+    /// The newest message of each matching channel, if it is at most 24 hours old.
+    #[default]
+    Latest,
+    /// Nothing: only what is published from now on.
+    None,
+    /// Everything that is stored.
+    All,
+    /// Everything that is stored after this seq.
+    After(i64),
+}
+
+/// How to subscribe.
+#[derive(Clone, Debug, Default)]
+pub struct Subscribe {
+    /// Channels or patterns, separated by commas. `*` is any run of characters.
+    pub patterns: String,
+    /// What of the past to begin with.
+    pub replay: Replay,
+    /// The name of a position that is kept in the database: the subscription goes on after what was last
+    /// [`ack`](Subscription::ack)nowledged under it, whatever `replay` says.
+    pub durable: Option<String>,
+    /// A cycle of agents waiting for each other is an error instead of a warning.
+    pub fail_on_deadlock: bool,
+    /// `OWNER_GONE` instead of a warning, when the agent that a channel belongs to is gone.
+    pub fail_if_gone: bool,
+    /// The agent does nothing else meanwhile (a shell command): a cycle of such waits is an error.
+    pub alone: bool,
+    /// Waits on even if a cycle of waits is found; it is a warning then.
+    pub patient: bool,
+    /// What for, up to 4 KiB; others can read it.
+    pub purpose: Option<String>,
+}
+
+/// A message as it reaches a subscriber.
+#[derive(Clone, Debug, Serialize)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Whether it was published before the subscription began.
+    pub replayed: bool,
+    /// How old it is, in milliseconds.
+    pub age_ms: i64,
+    /// How its sender is doing, for a replayed message of a known agent.
+    pub sender_state: Option<AgentState>,
+}
+
+/// What a subscription gives.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// A message.
+    Message(Delivery),
+    /// Something that the waiting caller should know.
+    Warning(Warning),
+}
+
+/// Why a wait may be in vain, or incomplete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What it is about.
+    pub code: WarningCode,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// The kinds of [`Warning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// Agents wait for each other in a circle.
+    Deadlock,
+    /// The agent that a channel belongs to is dead, has left or is done.
+    OwnerGone,
+    /// The channel was published in another scope.
+    OtherScope,
+    /// Messages after the subscriber's position were removed before it came by.
+    Pruned,
+}
+
+/// A stream of messages. Ends when it is closed or dropped.
+pub struct Subscription {
+    coordinator: Coordinator,
+    how: Subscribe,
+    patterns: Vec<Watched>,
+    /// Row of the scope; none until something was written there.
+    scope: Option<i64>,
+    /// Everything up to here was read.
+    position: i64,
+    /// Messages up to here were there before the subscription.
+    began: i64,
+    /// Latched messages that are still to be read.
+    replay: VecDeque<i64>,
+    pending: VecDeque<(Message, bool)>,
+    warnings: VecDeque<Warning>,
+    ticket: Option<i64>,
+    /// Agents that undelivered channels belong to, as of the last look.
+    owners: Vec<String>,
+    looked: Option<Instant>,
+    told_other_scope: bool,
+    told_pruned: bool,
+}
+
+struct Watched {
+    pattern: ChannelPattern,
+    delivered: bool,
+    told_gone: bool,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("patterns", &self.how.patterns)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Coordinator {
+    /// Subscribes to channels. Nothing is waited for yet.
+    ///
+    /// # Errors
+    /// `INVALID` for malformed patterns, an empty or overlong name or purpose; `STORE_*`.
+    pub fn subscribe(&self, subscribe: &Subscribe) -> Result<Subscription> {
+        let patterns = ChannelPattern::parse_list(&subscribe.patterns)?;
+        if let Some(name) = &subscribe.durable {
+            check_name("subscriber", name, 128)?;
+        }
+        if let Some(purpose) = &subscribe.purpose {
+            check_text("purpose", purpose, 4096)?;
+        }
+        let now_ms = self.inner.db.inputs().clock.wall_ms();
+        let mut this = Subscription {
+            coordinator: self.clone(),
+            how: subscribe.clone(),
+            patterns: patterns
+                .into_iter()
+                .map(|pattern| Watched { pattern, delivered: false, told_gone: false })
+                .collect(),
+            scope: None,
+            position: 0,
+            began: 0,
+            replay: VecDeque::new(),
+            pending: VecDeque::new(),
+            warnings: VecDeque::new(),
+            ticket: None,
+            owners: Vec::new(),
+            looked: None,
+            told_other_scope: false,
+            told_pruned: false,
+        };
+        self.inner.db.read(|conn| this.begin(conn, now_ms))?;
+        Ok(this)
+    }
+
+    /// Waits for a channel's signal and gives its payload: at once if the channel's newest message is at most 24 hours
+    /// old. Warnings go to [`take_notices`](Self::take_notices).
+    ///
+    /// # Errors
+    /// `TIMEOUT`, `CANCELLED`, `INVALID` for a channel that is no name, `DEADLOCK` in a shell, `STORE_*`.
+    pub fn wait_for_signal(&self, channel: &str, wait: &Wait) -> Result<Value> {
+        check_channel(channel)?;
+        let alone = self.inner.face == Face::Shell;
+        let mut subscription =
+            self.subscribe(&Subscribe { patterns: channel.to_owned(), alone, ..Subscribe::default() })?;
+        let deadline = wait.timeout.map(|t| Instant::now() + t);
+        loop {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            match subscription.next(&Wait { timeout: left, cancel: wait.cancel.clone() })? {
+                Some(Event::Message(delivery)) => return Ok(delivery.message.payload),
+                Some(Event::Warning(warning)) => self.inner.notice(warning.text),
+                None => {
+                    let ms = wait.timeout.unwrap_or_default().as_millis();
+                    return Err(Error::new(
+                        ErrorKind::Timeout,
+                        format!("nothing was published on {channel:?} in {ms} ms"),
+                    )
+                    .with("channel", channel)
+                    .with("timeout_ms", u64::try_from(ms).unwrap_or(u64::MAX))
+                    .hint("pd status shows who waits for what; pd channels shows what was published"));
+                }
+            }
+        }
+    }
+}
+
+impl Subscription {
+    /// The next message or warning; none when the time runs out first.
+    ///
+    /// # Errors
+    /// `CANCELLED`; `DEADLOCK` (with the cycle) and `OWNER_GONE` where the subscription asked for them; `CLOSED`,
+    /// `STORE_*`.
+    pub fn next(&mut self, wait: &Wait) -> Result<Option<Event>> {
+        if let Some(event) = self.at_hand()? {
+            return Ok(Some(event));
+        }
+        let deadline = wait.timeout.map(|t| Instant::now() + t);
+        let coordinator = self.coordinator.clone();
+        let inner = &coordinator.inner;
+        loop {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            let topics = self.topics();
+            let waiting_on = topics.len();
+            let mut waiting = coordinator.waiting(topics, &Wait { timeout: left, cancel: wait.cancel.clone() })?;
+            loop {
+                let now_ms = inner.db.inputs().clock.wall_ms();
+                while waiting.read(|conn| self.read_batch(conn, now_ms))? && self.pending.is_empty() {}
+                if let Some(event) = self.at_hand()? {
+                    return Ok(Some(event));
+                }
+                // Who only looks doesn't wait.
+                if wait.timeout != Some(Duration::ZERO) {
+                    self.record()?;
+                }
+                self.look_around()?;
+                if let Some(event) = self.at_hand()? {
+                    return Ok(Some(event));
+                }
+                // Whose channels these are is known now: sample their words, too, and read again.
+                if self.topics().len() != waiting_on {
+                    break;
+                }
+                match waiting.sleep(self.next_look())? {
+                    Woken::TimedOut => return Ok(None),
+                    Woken::Changed | Woken::Until => {}
+                }
+            }
+        }
+    }
+
+    /// Stores that everything up to `seq` was handled, for a durable subscription: the next one of that name goes on
+    /// after it. Never moves back.
+    ///
+    /// # Errors
+    /// `INVALID` for a subscription without a durable name, `STORE_*`.
+    pub fn ack(&mut self, seq: i64) -> Result<()> {
+        let Some(name) = &self.how.durable else {
+            return Err(Error::invalid("this subscription has no durable position to store")
+                .hint("subscribe with a durable name (--as NAME)"));
+        };
+        let inner = &self.coordinator.inner;
+        inner.db.write(Durability::Process, |tx| {
+            let scope = inner.scope_row(tx)?;
+            tx.prepare_cached(
+                "INSERT INTO cursors (scope, name, seq, at_ms) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (scope, name) DO UPDATE SET seq = max(seq, ?3), at_ms = ?4",
+            )?
+            .execute((scope, name, seq, tx.now.wall_ms))?;
+            Ok(())
+        })
+    }
+
+    /// The patterns that have delivered at least one message.
+    pub fn done_patterns(&self) -> Vec<&str> {
+        self.patterns.iter().filter(|w| w.delivered).map(|w| w.pattern.as_str()).collect()
+    }
+
+    /// Whether every pattern has delivered at least one message.
+    pub fn is_done(&self) -> bool {
+        self.patterns.iter().all(|w| w.delivered)
+    }
+
+    /// Whether everything that was there when the subscription began has been given out.
+    pub fn caught_up(&self) -> bool {
+        self.replay.is_empty() && self.position >= self.began && !self.pending.iter().any(|(_, replayed)| *replayed)
+    }
+
+    /// Ends the subscription, as dropping it does.
+    ///
+    /// # Errors
+    /// `STORE_*`: that it no longer waits could not be recorded.
+    pub fn close(mut self) -> Result<()> {
+        self.unrecord()
+    }
+
+    /// The position, and what of the past comes first.
+    fn begin(&mut self, conn: &Connection, now_ms: i64) -> Result<()> {
+        let inner = &self.coordinator.inner;
+        let last = db::last_seq(conn)?;
+        self.began = last;
+        self.position = last;
+        self.scope = inner.known_scope_row(conn)?;
+        let Some(scope) = self.scope else { return Ok(()) };
+        if let Some(name) = &self.how.durable {
+            let stored: Option<(i64, i64)> = conn
+                .prepare_cached("SELECT seq, at_ms FROM cursors WHERE scope = ?1 AND name = ?2")?
+                .query_row((scope, name), |r| Ok((r.get(0)?, r.get(1)?)))
+                .optional()?;
+            if let Some((seq, at_ms)) = stored {
+                self.position = seq.min(last);
+                self.warn_if_pruned(conn, (now_ms - at_ms > KEEP_MS).then_some(now_ms - at_ms))?;
+                return Ok(());
+            }
+        }
+        match self.how.replay {
+            Replay::Latest => {
+                let patterns: Vec<ChannelPattern> = self.patterns.iter().map(|w| w.pattern.clone()).collect();
+                let mut latched: Vec<i64> = messages::matching(conn, scope, &patterns)?
+                    .into_iter()
+                    .filter(|c| c.last_ms > now_ms - LATCHED_MS)
+                    .map(|c| c.last_seq)
+                    .collect();
+                latched.sort_unstable();
+                self.replay = latched.into();
+            }
+            Replay::None => {}
+            Replay::All => self.position = 0,
+            Replay::After(seq) => {
+                self.position = seq.clamp(0, last);
+                self.warn_if_pruned(conn, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What can be given out without waiting.
+    fn at_hand(&mut self) -> Result<Option<Event>> {
+        if let Some(warning) = self.warnings.pop_front() {
+            return Ok(Some(Event::Warning(warning)));
+        }
+        let coordinator = self.coordinator.clone();
+        let inner = &coordinator.inner;
+        let now_ms = inner.db.inputs().clock.wall_ms();
+        while self.pending.is_empty()
+            && let Some(seq) = self.replay.pop_front()
+        {
+            let latched = inner.db.read(|conn| messages::load(conn, seq, now_ms))?;
+            self.pending.extend(latched.map(|(message, _)| (message, true)));
+        }
+        let Some((message, replayed)) = self.pending.pop_front() else { return Ok(None) };
+        self.mark_delivered(&message.channel)?;
+        let sender_state = match &message.agent {
+            Some(agent) if replayed => {
+                let now = inner.now()?;
+                inner.db.read(|conn| state_of(conn, agent, now, &*inner.db.inputs().liveness))?
+            }
+            _ => None,
+        };
+        let age_ms = (now_ms - message.at_ms).max(0);
+        Ok(Some(Event::Message(Delivery { message, replayed, age_ms, sender_state })))
+    }
+
+    /// Reads on from the position. True if there may be more.
+    fn read_batch(&mut self, conn: &Connection, now_ms: i64) -> Result<bool> {
+        let last = db::last_seq(conn)?;
+        if last <= self.position {
+            return Ok(false);
+        }
+        if self.scope.is_none() {
+            self.scope = self.coordinator.inner.known_scope_row(conn)?;
+        }
+        let Some(scope) = self.scope else {
+            self.position = last;
+            return Ok(false);
+        };
+        if last - self.position > FAR_BEHIND {
+            self.warn_if_pruned(conn, None)?;
+        }
+        let few = self.patterns.len() <= FEW && self.patterns.iter().all(|w| w.pattern.is_exact());
+        let mut matching = Vec::new();
+        // Up to where `matching` is complete.
+        let mut read_to = last;
+        if few && last - self.position > BATCH {
+            let mut statement = conn.prepare_cached(BY_CHANNEL)?;
+            for watched in &self.patterns {
+                let found: Vec<i64> = statement
+                    .query_map((scope, watched.pattern.as_str(), self.position, BATCH), |r| r.get(0))?
+                    .collect::<Result<_, _>>()?;
+                if found.len() as i64 == BATCH {
+                    read_to = read_to.min(found[found.len() - 1]);
+                }
+                matching.extend(found);
+            }
+            matching.sort_unstable();
+            matching.retain(|seq| *seq <= read_to);
+        } else {
+            let mut statement = conn.prepare_cached(BY_SEQ)?;
+            let mut rows = statement.query((self.position, BATCH))?;
+            let mut looked_at = 0;
+            let mut newest = self.position;
+            while let Some(row) = rows.next()? {
+                looked_at += 1;
+                newest = row.get(0)?;
+                if row.get::<_, i64>(1)? == scope {
+                    let channel = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+                    if self.patterns.iter().any(|w| w.pattern.matches(channel)) {
+                        matching.push(newest);
+                    }
+                }
+            }
+            if looked_at == BATCH {
+                read_to = newest;
+            }
+        }
+        let mut bytes = 0;
+        for seq in matching {
+            if let Some((message, size)) = messages::load(conn, seq, now_ms)? {
+                self.pending.push_back((message, seq <= self.began));
+                bytes += size;
+            }
+            self.position = seq;
+            if bytes > BATCH_BYTES {
+                return Ok(true);
+            }
+        }
+        self.position = read_to;
+        Ok(read_to < last)
+    }
+
+    /// The words of those who could end the wait.
+    fn topics(&self) -> Vec<Topic> {
+        let key = self.coordinator.inner.scope.key.as_str();
+        let mut topics = BTreeSet::new();
+        for watched in &self.patterns {
+            let pattern = &watched.pattern;
+            topics.insert(match (pattern.is_exact(), pattern.first_segment()) {
+                (true, _) => vec!["channel", key, pattern.as_str()],
+                (false, Some(segment)) => vec!["channels", key, segment],
+                (false, None) => vec!["channels", key],
+            });
+        }
+        topics.extend(self.owners.iter().map(|owner| vec!["agent", owner.as_str()]));
+        topics.into_iter().map(|parts| Topic::of(&parts)).collect()
+    }
+
+    fn undelivered(&self) -> Vec<ChannelPattern> {
+        self.patterns.iter().filter(|w| !w.delivered).map(|w| w.pattern.clone()).collect()
+    }
+
+    /// Notes what a message has fulfilled, and says what is still waited for.
+    fn mark_delivered(&mut self, channel: &str) -> Result<()> {
+        let mut changed = false;
+        for watched in self.patterns.iter_mut().filter(|w| !w.delivered) {
+            if watched.pattern.matches(channel) {
+                watched.delivered = true;
+                changed = true;
+            }
+        }
+        if !changed || self.ticket.is_none() {
+            return Ok(());
+        }
+        let left = self.undelivered();
+        if left.is_empty() {
+            return self.unrecord();
+        }
+        let ticket = self.ticket;
+        self.coordinator.inner.db.write(Durability::Process, |tx| match ticket {
+            Some(ticket) => waiters::rename(tx, ticket, &join(&left)),
+            None => Ok(()),
+        })
+    }
+
+    /// Records the wait, once, while some pattern has delivered nothing.
+    ///
+    /// # Errors
+    /// `DEADLOCK` where it would close a cycle, and that is to be an error.
+    fn record(&mut self) -> Result<()> {
+        let left = self.undelivered();
+        if self.ticket.is_some() || left.is_empty() {
+            return Ok(());
+        }
+        let live = self.coordinator.inner.presence()?;
+        let how = &self.how;
+        let (ticket, warning) = self.coordinator.act(Durability::Process, |tx, actor| {
+            let mut warning = None;
+            if let Some(me) = &actor.agent {
+                let all = living_channel_waiters(tx, actor.scope)?;
+                let alone: Vec<&Waiter> = all.iter().filter(|w| w.alone).collect();
+                let certain = find_cycle(tx, actor.scope, me, &left, &alone)?;
+                if let Some(cycle) = certain.as_ref().filter(|_| how.alone && !how.patient) {
+                    return Err(deadlock(tx, cycle)?);
+                }
+                let cycle = match certain {
+                    Some(cycle) => Some(cycle),
+                    None => find_cycle(tx, actor.scope, me, &left, &all.iter().collect::<Vec<_>>())?,
+                };
+                if let Some(cycle) = cycle {
+                    let error = deadlock(tx, &cycle)?;
+                    if how.fail_on_deadlock && !how.patient {
+                        return Err(error);
+                    }
+                    warning = Some(Warning { code: WarningCode::Deadlock, text: error.message().to_owned() });
+                }
+            }
+            let name = join(&left);
+            let ticket = waiters::add(
+                tx,
+                &NewWaiter {
+                    scope: actor.scope,
+                    kind: Kind::Channel,
+                    name: &name,
+                    agent: actor.agent.as_deref(),
+                    live: &live,
+                    alone: how.alone,
+                    holds: &[],
+                    ttl_ms: None,
+                    purpose: how.purpose.as_deref(),
+                },
+            )?;
+            activity::record(tx, actor, "channel.wait", &name, json!({"purpose": how.purpose}))?;
+            Ok((ticket, warning))
+        })?;
+        self.ticket = Some(ticket);
+        self.warnings.extend(warning);
+        Ok(())
+    }
+
+    fn unrecord(&mut self) -> Result<()> {
+        match self.ticket.take() {
+            Some(ticket) => {
+                self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket).map(|_| ()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// When to look around again: soon, while there is something that could be seen.
+    fn next_look(&self) -> Option<Instant> {
+        let more = !self.owners.is_empty() || !self.told_other_scope;
+        self.looked.filter(|_| more && self.patterns.iter().any(|w| !w.delivered)).map(|at| at + LOOK_EVERY)
+    }
+
+    /// Looks why the wait might be in vain: the owner of a channel is gone, or it was published elsewhere.
+    ///
+    /// # Errors
+    /// `OWNER_GONE` where that is to be an error.
+    fn look_around(&mut self) -> Result<()> {
+        if self.patterns.iter().all(|w| w.delivered) {
+            self.owners.clear();
+            return Ok(());
+        }
+        let first = self.looked.is_none();
+        if !first && self.owners.is_empty() && self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        let coordinator = self.coordinator.clone();
+        let inner = &coordinator.inner;
+        let (now, liveness) = (inner.now()?, &*inner.db.inputs().liveness);
+        let me = inner.caller.agent.as_deref();
+        let mut owners = BTreeSet::new();
+        let mut lost = Vec::new();
+        let mut elsewhere = None;
+        inner.db.read(|conn| {
+            let Some(scope) = inner.known_scope_row(conn)? else { return Ok(()) };
+            for (index, watched) in self.patterns.iter().enumerate().filter(|(_, w)| !w.delivered && !w.told_gone) {
+                let candidates = candidates(conn, scope, &watched.pattern)?;
+                if candidates.iter().any(|c| Some(c.as_str()) == me) {
+                    continue;
+                }
+                let mut gone = Vec::new();
+                for agent in &candidates {
+                    gone.extend(why_gone(conn, agent, now, liveness)?.map(|why| (agent.clone(), why)));
+                }
+                if gone.len() == candidates.len() {
+                    // The newest is the likeliest.
+                    lost.extend(gone.into_iter().next().map(|(agent, why)| (index, agent, why)));
+                } else {
+                    owners.extend(candidates);
+                }
+            }
+            Ok(())
+        })?;
+        if !self.told_other_scope {
+            elsewhere = inner.db.read(|conn| self.find_elsewhere(conn, now.wall_ms))?;
+        }
+        self.owners = owners.into_iter().collect();
+        for (index, agent, gone) in lost {
+            let watched = &mut self.patterns[index];
+            watched.told_gone = true;
+            if gone == Gone::Unburied {
+                inner.db.write(Durability::Process, |tx| agents::check(tx, &agent).map(|_| ()))?;
+            }
+            let (name, why) = inner.db.read(|conn| {
+                let why = match gone {
+                    Gone::Left => "has left".to_owned(),
+                    Gone::Done => "has ended its session".to_owned(),
+                    Gone::Dead | Gone::Unburied => {
+                        let death: Option<String> = conn
+                            .prepare_cached("SELECT death FROM agents WHERE id = ?1")?
+                            .query_row([&agent], |r| r.get(0))?;
+                        match death {
+                            Some(death) => format!("is dead: {death}"),
+                            None => "is dead".to_owned(),
+                        }
+                    }
+                };
+                Ok((Names::default().of(conn, &agent)?, why))
+            })?;
+            let channel = watched.pattern.as_str();
+            let text = format!("{name}, whose channel {channel} is, {why}");
+            if self.how.fail_if_gone {
+                return Err(Error::new(ErrorKind::OwnerGone, format!("nothing will come on {channel:?}: {text}"))
+                    .with("channel", channel)
+                    .with("agent", agent)
+                    .hint("pd salvage shows what a dead agent left; its work can be continued"));
+            }
+            self.warnings.push_back(Warning { code: WarningCode::OwnerGone, text });
+        }
+        if let Some((channel, scope, age_ms)) = elsewhere {
+            self.told_other_scope = true;
+            let text = format!(
+                "nothing was published on {channel} here (scope {}), but {} ago it was in scope {scope}: to use that one, \
+                 give --scope {scope} or set PORT_DADDY_SCOPE={scope} for both sides",
+                inner.scope.name,
+                age(age_ms)
+            );
+            self.warnings.push_back(Warning { code: WarningCode::OtherScope, text });
+        }
+        Ok(())
+    }
+
+    /// A channel that is waited for here and was published in another scope: its name, the scope, its age.
+    fn find_elsewhere(&self, conn: &Connection, now_ms: i64) -> Result<Option<(String, String, i64)>> {
+        let here = self.coordinator.inner.known_scope_row(conn)?;
+        let mut statement = conn.prepare_cached(ELSEWHERE)?;
+        for watched in self.patterns.iter().filter(|w| !w.delivered) {
+            let pattern = &watched.pattern;
+            // Without a beginning to look for, every channel of the machine would be the same one.
+            if pattern.literal_prefix().is_empty() {
+                continue;
+            }
+            let (first, last) = messages::bounds(pattern);
+            let mut rows = statement.query((first, last, here, now_ms - LATCHED_MS, now_ms))?;
+            while let Some(row) = rows.next()? {
+                let channel: String = row.get(0)?;
+                if pattern.matches(&channel) {
+                    return Ok(Some((channel, row.get(1)?, now_ms - row.get::<_, i64>(2)?)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Warns once if messages behind the position were removed for their number or age. `away_ms`: how long nobody
+    /// read under this name, if that is longer than messages are kept.
+    fn warn_if_pruned(&mut self, conn: &Connection, away_ms: Option<i64>) -> Result<()> {
+        if self.told_pruned {
+            return Ok(());
+        }
+        let Some(scope) = self.scope else { return Ok(()) };
+        let patterns: Vec<ChannelPattern> = self.patterns.iter().map(|w| w.pattern.clone()).collect();
+        let pruned = messages::matching(conn, scope, &patterns)?.into_iter().find(|c| c.pruned_seq > self.position);
+        let text = match (pruned, away_ms) {
+            (Some(channel), _) => format!(
+                "some messages of {} after seq {} were removed before they were read: it can't be told how many",
+                channel.name, self.position
+            ),
+            (None, Some(away)) => format!(
+                "the position {} is {} old and messages are kept for {}: some may have been removed",
+                self.position,
+                age(away),
+                age(KEEP_MS)
+            ),
+            (None, None) => return Ok(()),
+        };
+        self.told_pruned = true;
+        self.warnings.push_back(Warning { code: WarningCode::Pruned, text });
+        Ok(())
+    }
+}
+
+impl Drop for Subscription {
+    /// Best effort: a row that stays is removed with the handle's others, or by whoever finds its live file gone.
+    fn drop(&mut self) {
+        let _ = self.unrecord();
+    }
+}
+
+const BY_SEQ: &str = "SELECT seq, scope, channel FROM messages WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+const BY_CHANNEL: &str =
+    "SELECT seq FROM messages WHERE scope = ?1 AND channel = ?2 AND seq > ?3 ORDER BY seq LIMIT ?4";
+const ELSEWHERE: &str = "SELECT c.name, s.name, c.last_ms
+    FROM channels c JOIN scopes s ON s.id = c.scope JOIN messages m ON m.seq = c.last_seq
+    WHERE c.name BETWEEN ?1 AND ?2 AND c.scope IS NOT ?3 AND c.last_ms > ?4 AND m.expires_ms > ?5";
+
+fn join(patterns: &[ChannelPattern]) -> String {
+    patterns.iter().map(ChannelPattern::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn age(ms: i64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// How an agent is doing, as a read can tell; none for an unknown one.
+fn state_of(conn: &Connection, agent: &str, now: Now, liveness: &dyn Liveness) -> Result<Option<AgentState>> {
+    Ok(match agents::verdict(conn, agent, now, liveness)? {
+        Some(Verdict::Alive { stale: false }) => Some(AgentState::Active),
+        Some(Verdict::Alive { stale: true }) => Some(AgentState::Stale),
+        Some(Verdict::Dead { .. }) => Some(AgentState::Dead),
+        None => match agents::load_by_id(conn, agent, now, liveness) {
+            Ok(agent) => Some(agent.state),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        },
+    })
+}
+
+/// Why nothing more is to be expected of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    Dead,
+    /// Dead, and nobody has said so yet.
+    Unburied,
+    Left,
+    Done,
+}
+
+fn why_gone(conn: &Connection, agent: &str, now: Now, liveness: &dyn Liveness) -> Result<Option<Gone>> {
+    match agents::verdict(conn, agent, now, liveness)? {
+        Some(Verdict::Dead { .. }) => Ok(Some(Gone::Unburied)),
+        Some(Verdict::Alive { .. }) => {
+            let (active, any): (bool, bool) = conn
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM sessions WHERE agent = ?1 AND status = 'active'),
+                            EXISTS (SELECT 1 FROM sessions WHERE agent = ?1)",
+                )?
+                .query_row([agent], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            Ok((any && !active).then_some(Gone::Done))
+        }
+        None => {
+            let state: String =
+                conn.prepare_cached("SELECT state FROM agents WHERE id = ?1")?.query_row([agent], |r| r.get(0))?;
+            Ok(Some(if state == "left" { Gone::Left } else { Gone::Dead }))
+        }
+    }
+}
+
+/// What the owner of every matching channel is called: its leading segments, as far as the pattern fixes them.
+fn owner_names(pattern: &ChannelPattern) -> Vec<&str> {
+    let text = pattern.as_str();
+    let fixed = pattern.literal_prefix();
+    let mut names: Vec<&str> = fixed.match_indices(':').map(|(at, _)| &text[..at]).collect();
+    if pattern.is_exact() {
+        names.push(text);
+    }
+    names.retain(|n| !n.is_empty());
+    names
+}
+
+/// The agents of a scope that channels could belong to by their name, newest sign of life first.
+fn candidates(conn: &Connection, scope: i64, pattern: &ChannelPattern) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(CANDIDATES)?;
+    let mut found: Vec<(i64, String)> = Vec::new();
+    for name in owner_names(pattern) {
+        let rows = statement.query_map((name, scope), |r| Ok((r.get(0)?, r.get(1)?)))?;
+        for row in rows {
+            let row = row?;
+            if !found.contains(&row) {
+                found.push(row);
+            }
+        }
+    }
+    found.sort_by(|a, b| b.cmp(a));
+    Ok(found.into_iter().map(|(_, id)| id).collect())
+}
+
+const CANDIDATES: &str = "SELECT a.seen_ms, a.id FROM agents a WHERE (a.id = ?1 OR a.identity = ?1)
+    AND (a.scope = ?2 OR EXISTS (SELECT 1 FROM waiters w WHERE w.agent = a.id AND w.scope = ?2)
+                      OR EXISTS (SELECT 1 FROM sessions x WHERE x.agent = a.id AND x.status = 'active' AND x.scope = ?2))";
+
+/// The one living agent that a pattern's channels belong to, as `waiter` sees it. Where several could be meant, or it
+/// is its own, nothing is certain.
+fn owner(tx: &Tx<'_>, scope: i64, pattern: &ChannelPattern, waiter: &str) -> Result<Option<String>> {
+    let mut living = Vec::new();
+    for agent in candidates(tx, scope, pattern)? {
+        if agents::check(tx, &agent)? {
+            living.push(agent);
+        }
+    }
+    Ok(match living.as_slice() {
+        [one] if one != waiter => Some(one.clone()),
+        _ => None,
+    })
+}
+
+/// One agent of a cycle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Step {
+    agent: String,
+    waits_for: String,
+}
+
+fn living_channel_waiters(tx: &Tx<'_>, scope: i64) -> Result<Vec<Waiter>> {
+    let mut all = waiters::living_of_kind(tx, Kind::Channel)?;
+    all.retain(|w| w.scope == scope && w.agent.is_some());
+    Ok(all)
+}
+
+/// Follows what the owners of the newcomer's channels wait for, and theirs; gives the way back to the newcomer, which
+/// is the first step.
+fn find_cycle(
+    tx: &Tx<'_>,
+    scope: i64,
+    newcomer: &str,
+    patterns: &[ChannelPattern],
+    waiters: &[&Waiter],
+) -> Result<Option<Vec<Step>>> {
+    let mut path: Vec<Step> = Vec::new();
+    let mut seen = BTreeSet::from([newcomer.to_owned()]);
+    // Depth first: (depth, agent, pattern) of every edge still to be followed.
+    let mut open: Vec<(usize, String, ChannelPattern)> =
+        patterns.iter().rev().map(|p| (0, newcomer.to_owned(), p.clone())).collect();
+    while let Some((depth, agent, pattern)) = open.pop() {
+        path.truncate(depth);
+        let Some(owner) = owner(tx, scope, &pattern, &agent)? else { continue };
+        path.push(Step { agent, waits_for: pattern.as_str().to_owned() });
+        if owner == newcomer {
+            return Ok(Some(path));
+        }
+        if !seen.insert(owner.clone()) {
+            continue;
+        }
+        for waiter in waiters.iter().rev().filter(|w| w.agent.as_deref() == Some(owner.as_str())) {
+            for pattern in ChannelPattern::parse_list(&waiter.name)?.into_iter().rev() {
+                open.push((depth + 1, owner.clone(), pattern));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn deadlock(conn: &Connection, cycle: &[Step]) -> Result<Error> {
+    let mut names = Names::default();
+    let mut parts = Vec::new();
+    for step in cycle.iter().skip(1) {
+        parts.push(format!("{} waits for {}", names.of(conn, &step.agent)?, step.waits_for));
+    }
+    if let Some(own) = cycle.first() {
+        parts.push(format!("and {} would wait for {}", names.of(conn, &own.agent)?, own.waits_for));
+    }
+    let cycle = serde_json::to_value(cycle).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(Error::new(ErrorKind::Deadlock, format!("this wait would never end: {}", parts.join(", ")))
+        .with("cycle", cycle)
+        .hint("publish before you wait, and let agents wait in one order; --patient waits all the same"))
+}
