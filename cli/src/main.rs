@@ -1,1 +1,22 @@
-fn main() {}
+//! `pd`: the shell's face of Port Daddy. It parses, calls the library and prints; every rule is the library's.
+
+mod app;
+#[cfg(unix)]
+mod child;
+#[cfg(not(unix))]
+#[path = "child_portable.rs"]
+mod child;
+mod commands;
+mod duration;
+mod exit_code;
+mod output;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| output::defect(&panic.to_string())));
+    match std::panic::catch_unwind(|| app::run(std::env::args_os().collect())) {
+        Ok(exit) => ExitCode::from(exit.0),
+        Err(_) => ExitCode::from(exit_code::BUG.0),
+    }
+}
