@@ -296,7 +296,7 @@ impl Coordinator {
             let mut trees: Vec<&str> = sessions.iter().filter_map(|s| s.session.worktree.as_deref()).collect();
             trees.sort_unstable();
             trees.dedup();
-            trees.into_iter().map(|tree| look.into(tree)).collect()
+            trees.into_iter().map(|tree| look.at(tree)).collect()
         });
         Ok(SalvageItem {
             agent: row.agent,
@@ -781,10 +781,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().display().to_string();
         let mut look = Look::new();
-        let first = look.into(&tree);
+        let first = look.at(&tree);
         look.until = Instant::now();
-        assert_eq!(look.into(&tree).problem, first.problem);
-        let late = look.into("/somewhere/else");
+        assert_eq!(look.at(&tree).problem, first.problem);
+        let late = look.at("/somewhere/else");
         assert!(late.problem.unwrap().starts_with("not looked at"), "{:?}", late.worktree);
     }
 }
