@@ -6,6 +6,7 @@
 //! are looked at only when the answer depends on them.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Serialize;
@@ -42,6 +43,17 @@ impl Surroundings {
             env: Box::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())),
             pid,
             ancestors: Box::new(move || ancestors.get_or_init(|| process::ancestors(pid, MOST_ANCESTORS)).clone()),
+        }
+    }
+
+    /// Only the given variables, and no ancestors: the same everywhere, for tests and for hosts that know their caller.
+    pub fn given<N: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (N, V)>) -> Self {
+        let variables: BTreeMap<String, String> =
+            variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Surroundings {
+            env: Box::new(move |name| variables.get(name).cloned()),
+            pid: std::process::id(),
+            ancestors: Box::new(Vec::new),
         }
     }
 

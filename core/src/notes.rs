@@ -321,9 +321,7 @@ impl<'f> Query<'f> {
 
     fn select(&self, conn: &Connection, after: Option<i64>, order: &str, limit: usize) -> Result<Vec<Note>> {
         let (conditions, params) = self.conditions(&after);
-        let scope = if self.everywhere() { "?1 IS NOT NULL" } else { "n.scope = ?1" };
-        let sql = format!("{NOTES} WHERE {scope}{conditions} {order}");
-        let mut statement = conn.prepare_cached(&sql)?;
+        let mut statement = conn.prepare_cached(&self.sql(&conditions, order))?;
         let mut rows = statement.query(&*params)?;
         let mut notes = Vec::new();
         while notes.len() < limit
@@ -334,6 +332,16 @@ impl<'f> Query<'f> {
             }
         }
         Ok(notes)
+    }
+
+    fn sql(&self, conditions: &str, order: &str) -> String {
+        // The unary plus keeps the planner from the wider index where a narrower one is meant.
+        let scope = match (self.everywhere(), &self.agent) {
+            (true, _) => "?1 IS NOT NULL",
+            (false, Some(_)) => "+n.scope = ?1",
+            (false, None) => "n.scope = ?1",
+        };
+        format!("{NOTES} WHERE {scope}{conditions} {order}")
     }
 
     fn elsewhere(&self, conn: &Connection) -> Result<u64> {
@@ -414,5 +422,65 @@ fn author(conn: &Connection, said: &str) -> Result<String> {
             .with("agent", said)
             .with("candidates", ids)
             .hint("name it by its id")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::plan_of;
+
+    fn database() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("db/migrations/0001_initial.sql")).unwrap();
+        conn
+    }
+
+    #[test]
+    fn reading_uses_the_indexes() {
+        let conn = database();
+        let base = NoteFilter::default;
+        let all = NoteFilter { all: true, ..base() };
+        let kind = NoteFilter { kind: Some("commit".into()), since_ms: Some(1), ..base() };
+        let project = NoteFilter { project: Some("p".into()), ..base() };
+        for (filter, session, agent, index) in [
+            (&base(), None, None, "notes_by_scope (scope=?"),
+            (&kind, None, None, "notes_by_scope (scope=?"),
+            (&project, None, None, "notes_by_scope (scope=?"),
+            (&base(), Some("session-a"), None, "notes_by_session (session=?"),
+            (&base(), None, Some("a"), "notes_by_agent (agent=?"),
+            (&all, None, None, "n"),
+            (&all, None, Some("a"), "notes_by_agent (agent=?"),
+        ] {
+            let mut query = Query::new(filter).unwrap();
+            (query.session, query.agent) = (session.map(str::to_owned), agent.map(str::to_owned));
+            for (after, order) in [(None, "ORDER BY n.seq DESC"), (Some(7), "ORDER BY n.seq")] {
+                let plan = plan_of(&conn, &query.sql(&query.conditions(&after).0, order));
+                assert!(plan.contains(index), "{plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+                // Everyone's notes are read along the key, from its end or from a place.
+                let scans = plan.lines().filter(|l| l.starts_with("SCAN")).count();
+                assert_eq!(scans, usize::from(filter.all && agent.is_none() && after.is_none()), "{plan}");
+            }
+            if !query.everywhere() {
+                let plan = plan_of(&conn, &elsewhere_sql(&query.conditions(&None).0, agent.is_some()));
+                let index = if agent.is_some() { "notes_by_agent" } else { "notes_by_scope (scope=?)" };
+                assert!(plan.contains(index) && !plan.contains("SCAN n"), "{plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_to_change_a_note() {
+        let conn = database();
+        conn.execute_batch(
+            "INSERT INTO scopes VALUES (1, '', 'global');
+             INSERT INTO sessions (id, scope, agent, purpose, status, started_ms, seq)
+             VALUES ('session-a', 1, 'a', 'p', 'active', 0, 1);
+             INSERT INTO notes VALUES (1, 1, 'session-a', 'a', 'note', 'x', 0);",
+        )
+        .unwrap();
+        let e = conn.execute("UPDATE notes SET text = 'y'", []).unwrap_err();
+        assert!(e.to_string().contains("append-only"), "{e}");
     }
 }

@@ -25,7 +25,7 @@ use crate::db::{Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::FileClaim;
 use crate::git::{self, WorkLeft};
-use crate::identity::{Identity, check_agent_id};
+use crate::identity::{Identity, check_agent_id, in_project};
 use crate::life::Liveness;
 use crate::notes::{self, Note};
 use crate::sessions::{self, Session, SessionDetail};
@@ -142,7 +142,7 @@ impl Coordinator {
         let (found, elsewhere) = self.inner.db.read(|conn| list(&self.inner, conn, filter))?;
         let mut look = Look::new();
         let mut items = Vec::with_capacity(found.len());
-        for (row, sessions) in found {
+        for Left { row, sessions } in found {
             items.push(self.item(row, &sessions, Some(&mut look))?);
         }
         Ok(SalvageList { items, elsewhere })
@@ -296,7 +296,7 @@ impl Coordinator {
             let mut trees: Vec<&str> = sessions.iter().filter_map(|s| s.session.worktree.as_deref()).collect();
             trees.sort_unstable();
             trees.dedup();
-            trees.into_iter().map(|tree| look.into(tree)).collect()
+            trees.into_iter().map(|tree| look.at(tree)).collect()
         });
         Ok(SalvageItem {
             agent: row.agent,
@@ -409,12 +409,18 @@ impl Found {
     }
 }
 
+/// A salvage and its unfinished sessions, oldest first.
+struct Left {
+    row: Found,
+    sessions: Vec<String>,
+}
+
 fn load(conn: &Connection, id: i64) -> Result<Found> {
     Ok(conn.prepare_cached(&format!("{SELECT} WHERE v.id = ?1"))?.query_row([id], Found::of)?)
 }
 
 /// The salvages that the filter asks for with their unfinished sessions, and how many were left out for their scope.
-fn list(inner: &Inner, conn: &Connection, filter: &SalvageFilter) -> Result<(Vec<(Found, Vec<String>)>, u64)> {
+fn list(inner: &Inner, conn: &Connection, filter: &SalvageFilter) -> Result<(Vec<Left>, u64)> {
     let here = inner.known_scope_row(conn)?;
     let states = if filter.all { "v.state IN ('open', 'claimed')" } else { "v.state = 'open'" };
     let all: Vec<Found> = conn
@@ -436,14 +442,14 @@ fn list(inner: &Inner, conn: &Connection, filter: &SalvageFilter) -> Result<(Vec
         let wanted = filter.project.as_ref().is_none_or(|project| {
             let identities = sessions.iter().map(|(.., identity)| identity.as_deref());
             let mut identities = identities.chain([row.identity.as_deref()]);
-            identities.any(|identity| identity.is_some_and(|i| crate::identity::in_project(i, project)))
+            identities.any(|identity| identity.is_some_and(|i| in_project(i, project)))
         });
         // Whoever ended the sessions otherwise left nothing to salvage.
         if !wanted || sessions.is_empty() {
             continue;
         }
         if filter.all || sessions.iter().any(|(_, scope, _)| Some(*scope) == here) {
-            found.push((row, sessions.into_iter().map(|(id, ..)| id).collect()));
+            found.push(Left { row, sessions: sessions.into_iter().map(|(id, ..)| id).collect() });
         } else {
             elsewhere += 1;
         }
@@ -775,10 +781,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().display().to_string();
         let mut look = Look::new();
-        let first = look.into(&tree);
+        let first = look.at(&tree);
         look.until = Instant::now();
-        assert_eq!(look.into(&tree).problem, first.problem);
-        let late = look.into("/somewhere/else");
+        assert_eq!(look.at(&tree).problem, first.problem);
+        let late = look.at("/somewhere/else");
         assert!(late.problem.unwrap().starts_with("not looked at"), "{:?}", late.worktree);
     }
 }

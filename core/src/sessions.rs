@@ -397,14 +397,12 @@ pub(crate) fn resolve(inner: &Inner, tx: &Tx<'_>, actor: &Actor, named: Option<&
     }
 }
 
+const NEWEST_ACTIVE: &str =
+    "SELECT id FROM sessions WHERE agent = ?1 AND status = 'active' AND scope = ?2 ORDER BY seq DESC LIMIT 1";
+
 /// The newest active session of an agent in a scope.
 pub(crate) fn newest_active(conn: &Connection, agent: &str, scope: i64) -> Result<Option<String>> {
-    Ok(conn
-        .prepare_cached(
-            "SELECT id FROM sessions WHERE agent = ?1 AND status = 'active' AND scope = ?2 ORDER BY seq DESC LIMIT 1",
-        )?
-        .query_row((agent, scope), |r| r.get(0))
-        .optional()?)
+    Ok(conn.prepare_cached(NEWEST_ACTIVE)?.query_row((agent, scope), |r| r.get(0)).optional()?)
 }
 
 fn no_session(agent: &str) -> Error {
@@ -450,6 +448,8 @@ fn span(ms: i64) -> String {
     }
 }
 
+const FIND: &str = "SELECT id FROM sessions WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
+
 /// The id that a unique prefix means, with or without `session-`.
 pub(crate) fn find(conn: &Connection, prefix: &str) -> Result<String> {
     let suffix = prefix.strip_prefix(PREFIX).unwrap_or(prefix);
@@ -459,7 +459,7 @@ pub(crate) fn find(conn: &Connection, prefix: &str) -> Result<String> {
     let mut candidates: Vec<String> = if suffix.is_empty() {
         Vec::new()
     } else {
-        conn.prepare_cached("SELECT id FROM sessions WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3")?
+        conn.prepare_cached(FIND)?
             .query_map((&from, &to, MOST_CANDIDATES as i64 + 1), |r| r.get(0))?
             .collect::<Result<_, _>>()?
     };
@@ -541,4 +541,35 @@ pub(crate) fn detail(conn: &Connection, id: &str) -> Result<SessionDetail> {
         claims: files::of_session(conn, id)?,
         notes: notes::newest_of_session(conn, id, DETAIL_NOTES)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::plan_of;
+
+    #[test]
+    fn lookups_use_their_indexes() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("db/migrations/0001_initial.sql")).unwrap();
+        for (sql, index) in [
+            (NEWEST_ACTIVE.to_owned(), "sessions_by_agent (agent=? AND status=?)"),
+            (FIND.to_owned(), "PRIMARY KEY (id>? AND id<?)"),
+            (format!("{SESSIONS} WHERE s.scope = ?1 ORDER BY s.seq DESC LIMIT 5"), "sessions_by_scope (scope=?)"),
+            (format!("{SESSIONS} WHERE s.id = ?1"), "PRIMARY KEY (id=?)"),
+        ] {
+            let plan = plan_of(&conn, &sql);
+            assert!(plan.contains(index), "{sql}: {plan}");
+            assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+        }
+    }
+
+    #[test]
+    fn spans_are_for_people() {
+        for (ms, said) in
+            [(-5, "0 s"), (119_999, "119 s"), (120_000, "2 min"), (7_200_000, "2 h"), (172_800_000, "2 days")]
+        {
+            assert_eq!(span(ms), said);
+        }
+    }
 }

@@ -247,9 +247,8 @@ impl Subscription {
         let inner = &coordinator.inner;
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            let topics = self.topics();
-            let waiting_on = topics.len();
-            let mut waiting = coordinator.waiting(topics, &Wait { timeout: left, cancel: wait.cancel.clone() })?;
+            let known = self.owners.clone();
+            let mut waiting = coordinator.waiting(self.topics(), &Wait { timeout: left, cancel: wait.cancel.clone() })?;
             loop {
                 let now_ms = inner.db.inputs().clock.wall_ms();
                 while waiting.read(|conn| self.read_batch(conn, now_ms))? && self.pending.is_empty() {}
@@ -265,7 +264,7 @@ impl Subscription {
                     return Ok(Some(event));
                 }
                 // Whose channels these are is known now: sample their words, too, and read again.
-                if self.topics().len() != waiting_on {
+                if self.owners != known {
                     break;
                 }
                 match waiting.sleep(self.next_look())? {

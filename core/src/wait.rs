@@ -122,35 +122,12 @@ impl Coordinator {
             id,
         })
     }
-
-    /// Waits until `find` finds something; none when the time runs out first.
-    pub(crate) fn wait_for<T>(
-        &self,
-        topics: Vec<Topic>,
-        wait: &Wait,
-        mut find: impl FnMut(&Connection) -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
-        let mut waiting = self.waiting(topics, wait)?;
-        loop {
-            if let Some(found) = waiting.read(&mut find)? {
-                return Ok(Some(found));
-            }
-            if waiting.sleep(None)? == Woken::TimedOut {
-                return Ok(None);
-            }
-        }
-    }
 }
 
 impl Waiting<'_> {
     /// Reads a new snapshot, on this wait's own connection.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.reader.read(f)
-    }
-
-    /// Gives the wait another deadline.
-    pub(crate) fn set_wait(&mut self, wait: &Wait) {
-        self.deadline = wait.timeout.map(|t| Instant::now() + t);
     }
 
     /// Sleeps until a word differs from the last sample, and takes the next sample. At most until `until`, which ends

@@ -444,6 +444,15 @@ pub(crate) fn last_seq(conn: &Connection) -> Result<i64> {
     Ok(conn.prepare_cached("SELECT seq FROM counters")?.query_row([], |r| r.get(0))?)
 }
 
+/// How SQLite would run a statement, for tests of the hot ones.
+#[cfg(test)]
+pub(crate) fn plan_of(conn: &Connection, sql: &str) -> String {
+    let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("the statement is sound");
+    let values: Vec<Option<i64>> = vec![None; statement.parameter_count()];
+    let rows = statement.query_map(rusqlite::params_from_iter(values), |r| r.get::<_, String>(3));
+    rows.expect("a plan").collect::<Result<Vec<_>, _>>().expect("a plan").join("\n")
+}
+
 /// Where the proofs of life of the database at `path` are.
 pub(crate) fn live_dir(path: &Path) -> PathBuf {
     sidecar(path, "live")

@@ -274,3 +274,120 @@ pub(crate) fn with_witnesses(conflicts: Vec<Overlap>, dead: Vec<Overlap>) -> (Ve
     let conflicts = conflicts.into_iter().map(&mut seen).collect();
     (conflicts, dead.into_iter().map(&mut seen).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Random, SystemRandom};
+
+    fn database() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("../db/migrations/0001_initial.sql")).unwrap();
+        conn.execute_batch(
+            "INSERT INTO scopes VALUES (1, '', 'global');
+             INSERT INTO sessions (id, scope, agent, purpose, status, started_ms, seq)
+             VALUES ('session-a', 1, 'a', 'p', 'active', 0, 1);",
+        )
+        .unwrap();
+        conn
+    }
+
+    const TREES: [(&str, &str); 5] = [
+        ("repo:one", "/home/u/one"),
+        ("repo:one", "/home/u/one/trees/x"),
+        ("repo:one", "/srv/one"),
+        ("repo:two", "/home/u/one/src/lib"),
+        ("", "/"),
+    ];
+
+    fn planned(tree: (&str, &str), text: &str) -> (Ground, Planned) {
+        let (repository, root) = tree;
+        let (path, root) = (PathBuf::from(root), root.to_owned());
+        let ground = Ground { repository: repository.to_owned(), cwd: path.clone(), path, root };
+        let planned = ground.planned(text, None).unwrap();
+        (ground, planned)
+    }
+
+    fn store(conn: &Connection, ground: &Ground, item: &Planned) {
+        let pattern = item.shape.pattern.as_str();
+        conn.prepare_cached(
+            "INSERT INTO claims (scope, session, repository, root, pattern, prefix, place, since_ms)
+             VALUES (1, 'session-a', ?1, ?2, ?3, ?4, ?5, 0)",
+        )
+        .unwrap()
+        .execute((&ground.repository, &ground.root, pattern, &item.prefix, &item.place))
+        .unwrap();
+    }
+
+    /// Patterns of few names, so that many meet; also names that sort close to the separator.
+    fn random_text(outside: bool) -> String {
+        let mut bytes = [0u8; 8];
+        SystemRandom.fill(&mut bytes);
+        let pick = |b: u8, from: &[&str]| from[usize::from(b) % from.len()].to_owned();
+        let names =
+            ["src", "lib", "src.d", "src-x", "src0", "a.ts", "trees", "x", "*", "**", "s*", "{src,lib}", "?", "[ls]*"];
+        let mut parts: Vec<String> = (0..usize::from(bytes[0] % 5)).map(|i| pick(bytes[i + 1], &names)).collect();
+        if outside && bytes[6] % 3 > 0 {
+            parts.insert(0, pick(bytes[7], &["home/u", "home", "srv/one", "home/u/one", "home/*/one", "**/one"]));
+        }
+        if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+    }
+
+    #[test]
+    fn the_indexes_find_what_a_full_scan_finds() {
+        let conn = database();
+        for i in 0..400 {
+            let tree = TREES[i % TREES.len()];
+            let (ground, item) = planned(tree, &random_text(tree.1 == "/"));
+            store(&conn, &ground, &item);
+        }
+        let mut every = Nearby::new(&conn);
+        every.ask("true", "", []).unwrap();
+        assert_eq!(every.found.len(), 400);
+        let (mut met, mut spared) = (0, 0);
+        for i in 0..300 {
+            let tree = TREES[i % TREES.len()];
+            let text = random_text(tree.1 == "/");
+            let (ground, item) = planned(tree, &text);
+            let meets = |c: &Candidate| item.meets(&ground, c, |mine, theirs| mine.intersect(theirs)).is_some();
+            let by_scan: BTreeSet<i64> = every.found.iter().filter(|c| meets(c)).map(|c| c.id).collect();
+            let mut nearby = Nearby::new(&conn);
+            let near = nearby.of(&ground.repository, &item.prefix, &item.place).unwrap();
+            spared += 400 - near.len();
+            let by_index: BTreeSet<i64> =
+                near.iter().map(|i| nearby.get(*i)).filter(|c| meets(c)).map(|c| c.id).collect();
+            assert_eq!(by_index, by_scan, "{text} in {}", ground.root);
+            met += by_scan.len();
+        }
+        assert!(met > 1_000, "the patterns are such that many meet: {met}");
+        assert!(spared > 10_000, "and that many need no look: {spared}");
+    }
+
+    #[test]
+    fn keys_lie_at_above_and_below() {
+        assert_eq!(keys(""), (vec![], None));
+        assert_eq!(keys("/"), (vec![], None));
+        let range = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
+        let owned = |keys: &[&str]| keys.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>();
+        assert_eq!(keys("src"), (owned(&["src", ""]), range("src/", "src0")));
+        assert_eq!(keys("src/api/"), (owned(&["src/api", "src/", "src", ""]), range("src/api/", "src/api0")));
+        assert_eq!(keys("/a/b"), (owned(&["/a/b", "/a/", "/a", "/"]), range("/a/b/", "/a/b0")));
+    }
+
+    #[test]
+    fn every_look_uses_its_index() {
+        let conn = database();
+        for (condition, index) in [
+            (AT_PREFIX, "claims_by_prefix (repository=? AND prefix=?)"),
+            (BELOW_PREFIX, "claims_by_prefix (repository=? AND prefix>? AND prefix<?)"),
+            (IN_REPOSITORY, "claims_by_prefix (repository=?)"),
+            (AT_PLACE, "claims_by_place (place=?)"),
+            (BELOW_PLACE, "claims_by_place (place>? AND place<?)"),
+            ("c.session = ?1 ORDER BY c.id", "claims_by_session (session=?)"),
+        ] {
+            let plan = crate::db::plan_of(&conn, &query(condition));
+            assert!(plan.contains(index), "{condition}: {plan}");
+            assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{condition}: {plan}");
+        }
+    }
+}

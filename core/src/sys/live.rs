@@ -27,7 +27,6 @@ pub(crate) struct LiveFile {
     file: File,
     /// Who created it: a forked child must not unlink it.
     pid: u32,
-    leave: bool,
 }
 
 impl LiveFile {
@@ -48,7 +47,7 @@ impl LiveFile {
             Ok(file)
         })();
         match made {
-            Ok(file) => Ok(LiveFile { path, name: name.to_owned(), file, pid: current_pid(), leave: false }),
+            Ok(file) => Ok(LiveFile { path, name: name.to_owned(), file, pid: current_pid() }),
             Err(e) => {
                 let _ = std::fs::remove_file(&temporary);
                 Err(Error::io("creating", &path, e))
@@ -63,11 +62,6 @@ impl LiveFile {
     /// Withdraws the proof in order: nobody takes it for a death. Dropping does the same.
     pub(crate) fn withdraw(self) {}
 
-    /// Lets go of the file without removing it: a child that inherited it may hold it on.
-    pub(crate) fn leave(mut self) {
-        self.leave = true;
-    }
-
     /// A duplicate without close-on-exec: every command that this process starts while the duplicate exists inherits
     /// it, and then holds the lock on after our own end. Drop it once the command is started.
     #[cfg(unix)]
@@ -78,7 +72,7 @@ impl LiveFile {
 
 impl Drop for LiveFile {
     fn drop(&mut self) {
-        if !self.leave && is_own_pid(self.pid) {
+        if is_own_pid(self.pid) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -178,7 +172,7 @@ mod tests {
     #[test]
     fn probes_at_once_do_not_see_each_other() {
         let dir = tempfile::tempdir().unwrap();
-        LiveFile::create(dir.path(), "a", b"").unwrap().leave();
+        std::fs::write(dir.path().join("a"), b"what a killed owner leaves").unwrap();
         let other = File::open(dir.path().join("a")).unwrap();
         other.try_lock_shared().unwrap();
         assert_eq!(probe(dir.path(), "a"), Probe::Gone);
@@ -215,13 +209,15 @@ mod tests {
         let inherited = live.inheritable().unwrap();
         let mut orphan = Command::new("sh").args(["-c", "read x"]).stdin(Stdio::piped()).spawn().unwrap();
         drop(inherited);
-        live.leave();
-        assert_eq!(probe(dir.path(), "a"), Probe::Held);
+        // The owner's end without its withdrawal: the file stays, under a name that nobody unlinks.
+        std::fs::hard_link(dir.path().join("a"), dir.path().join("left")).unwrap();
+        drop(live);
+        assert_eq!(probe(dir.path(), "left"), Probe::Held);
         orphan.kill().unwrap();
         orphan.wait().unwrap();
         // Another test's child, forked but not yet past its exec, may have the descriptor for a moment.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while probe(dir.path(), "a") == Probe::Held {
+        while probe(dir.path(), "left") == Probe::Held {
             assert!(std::time::Instant::now() < deadline, "still held after its last holder ended");
             std::thread::yield_now();
         }

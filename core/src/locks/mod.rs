@@ -11,10 +11,13 @@
 //! stuck behind a wait if the wait runs inside it (a chain of `with_lock`s; a command under `pd with-lock`), or if it
 //! is an agent's own and that agent's shell waits.
 
+mod deadlock;
+mod queue;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
@@ -28,10 +31,12 @@ use crate::db::{Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{check_name, check_text};
 use crate::life::{self, Holds, ProofKind};
-use crate::sys;
-use crate::wait::{Wait, Woken};
+use crate::wait::Wait;
 use crate::waiters::{self, Kind, NewWaiter, Waiter};
 use crate::wake::Topic;
+
+use deadlock::{Newcomer, deadlock, find_cycle};
+use queue::Queue;
 
 /// The longest lease: a year.
 const MAX_TTL_MS: i64 = 366 * 24 * 3600 * 1000;
@@ -528,168 +533,6 @@ impl Coordinator {
     }
 }
 
-/// A place in the queue for a lock.
-struct Queue<'a> {
-    coordinator: &'a Coordinator,
-    scope: i64,
-    name: &'a str,
-    ticket: i64,
-    done: bool,
-}
-
-impl Queue<'_> {
-    /// Waits to be granted the lock; gives its token. `to_agent`: it then shares the agent's life, not the handle's.
-    fn wait(mut self, options: &LockOptions, to_agent: bool) -> Result<i64> {
-        let inner = &self.coordinator.inner;
-        let mut waiting = self.coordinator.waiting(vec![Topic::ticket(self.ticket)], &options.wait)?;
-        let mut watched: Option<(i64, sys::watch::DeathWatch)> = None;
-        let died = Arc::new(AtomicBool::new(false));
-        let mut told = false;
-        let token = loop {
-            let now = inner.now()?;
-            let (granted, holder) = waiting.read(|conn| {
-                let holder = load(conn, self.scope, self.name)?;
-                Ok((holder.as_ref().filter(|h| h.ticket == Some(self.ticket)).map(|h| h.token), holder))
-            })?;
-            if let Some(token) = granted {
-                break token;
-            }
-            let Some(holder) = holder else {
-                // Freed by hand, or by a library that hands on differently: whoever is first takes it.
-                self.settle()?;
-                continue;
-            };
-            if !told {
-                told = true;
-                if let Some(on_wait) = &options.on_wait {
-                    let liveness = &*inner.db.inputs().liveness;
-                    on_wait(&waiting.read(|conn| info(conn, &holder, now, liveness))?);
-                }
-            }
-            if holder.expired(now) || died.swap(false, Ordering::SeqCst) || self.is_void(&holder, now)? {
-                watched = None;
-                self.settle()?;
-                if !self.still_held(holder.token)? {
-                    continue;
-                }
-            }
-            if watched.as_ref().is_none_or(|(token, _)| *token != holder.token) {
-                watched = self.watch(&holder, &died)?.map(|w| (holder.token, w));
-            }
-            let until = holder
-                .expires_awake_ms
-                .map(|e| Instant::now() + Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
-            if waiting.sleep(until)? == Woken::TimedOut {
-                match self.leave()? {
-                    Some(token) => break token,
-                    None => return Err(timed_out(self.coordinator, self.name, &holder, options.wait.timeout)?),
-                }
-            }
-        };
-        if to_agent {
-            inner.db.write(Durability::Process, |tx| {
-                let kept = tx
-                    .prepare_cached(
-                        "UPDATE locks SET live = NULL, ticket = NULL WHERE scope = ?1 AND name = ?2 AND token = ?3",
-                    )?
-                    .execute((self.scope, self.name, token))?;
-                if kept == 0 { Err(lease_lost(tx, self.name, None)?) } else { Ok(()) }
-            })?;
-        }
-        self.done = true;
-        Ok(token)
-    }
-
-    /// Whether what the lock lives by is gone, as far as a read can tell.
-    fn is_void(&self, holder: &Row, now: Now) -> Result<bool> {
-        let inner = &self.coordinator.inner;
-        let liveness = &*inner.db.inputs().liveness;
-        match &holder.live {
-            Some(live) => Ok(!life::live_held(liveness, live)),
-            None => inner.db.read(|conn| {
-                Ok(matches!(agents::verdict(conn, &holder.agent, now, liveness)?, Some(life::Verdict::Dead { .. })))
-            }),
-        }
-    }
-
-    fn settle(&self) -> Result<()> {
-        self.coordinator.inner.db.write(Durability::Process, |tx| {
-            if settle(tx, self.scope, self.name)?.is_none()
-                && let Some(first) = waiters::first_for_lock(tx, self.scope, self.name)?
-            {
-                grant_to(tx, &first)?;
-            }
-            Ok(())
-        })
-    }
-
-    fn still_held(&self, token: i64) -> Result<bool> {
-        let row = self.coordinator.inner.db.read(|conn| load(conn, self.scope, self.name))?;
-        Ok(row.is_some_and(|r| r.token == token))
-    }
-
-    /// Watches for the death of whatever the lock lives by.
-    fn watch(&self, holder: &Row, died: &Arc<AtomicBool>) -> Result<Option<sys::watch::DeathWatch>> {
-        use sys::watch::{DeathWatch, Subject};
-        let inner = &self.coordinator.inner;
-        let live = |name: &str| Subject::Live {
-            dir: inner.db.live_dir(),
-            name: name.to_owned(),
-            pid: crate::coordinator::live_pid(&inner.db.live_dir(), name),
-        };
-        let subjects: Vec<Subject> = match &holder.live {
-            Some(name) => vec![live(name)],
-            None => {
-                let now = inner.now()?;
-                let liveness = &*inner.db.inputs().liveness;
-                let proofs = inner.db.read(|conn| life::proofs(conn, &holder.agent, now.boot))?;
-                let holding = proofs.iter().filter(|p| p.kind != ProofKind::Command && liveness.holds(p) == Holds::Yes);
-                holding
-                    .map(|p| match p.live.as_str() {
-                        "" => Subject::Process(life::process_id(p)),
-                        name => live(name),
-                    })
-                    .collect()
-            }
-        };
-        if subjects.is_empty() {
-            return Ok(None);
-        }
-        let (died, ticket) = (Arc::clone(died), Topic::ticket(self.ticket));
-        let weak = Arc::downgrade(inner);
-        Ok(Some(DeathWatch::start(
-            subjects,
-            Box::new(move || {
-                died.store(true, Ordering::SeqCst);
-                if let Some(inner) = weak.upgrade() {
-                    inner.db.wakes().wake(ticket);
-                }
-            }),
-        )))
-    }
-
-    /// Leaves the queue; gives the token if the lock was granted in the meantime.
-    fn leave(&mut self) -> Result<Option<i64>> {
-        let token = self.coordinator.inner.db.write(Durability::Process, |tx| {
-            waiters::remove(tx, self.ticket)?;
-            Ok(load(tx, self.scope, self.name)?.filter(|r| r.ticket == Some(self.ticket)).map(|r| r.token))
-        })?;
-        self.done = token.is_none();
-        Ok(token)
-    }
-}
-
-impl Drop for Queue<'_> {
-    /// However the wait ends early, nothing stays behind: no waiter, and no lock granted to nobody.
-    fn drop(&mut self) {
-        if !self.done
-            && let Ok(Some(token)) = self.leave()
-        {
-            let _ = self.coordinator.release_grant(self.scope, self.name, token);
-        }
-    }
-}
-
 /// A grant about to be written.
 struct Grant<'a> {
     agent: &'a str,
@@ -973,95 +816,4 @@ fn check_ttl(ttl_ms: Option<i64>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// One who is about to wait.
-struct Newcomer<'a> {
-    agent: &'a str,
-    alone: bool,
-    chain: &'a [i64],
-    name: &'a str,
-}
-
-impl Newcomer<'_> {
-    /// Whether the newcomer's wait holds this lock up.
-    fn holds_up(&self, lock: &Row) -> bool {
-        self.chain.contains(&lock.token) || (self.alone && lock.live.is_none() && lock.agent == self.agent)
-    }
-}
-
-/// One step of a cycle: an agent that holds a lock and waits for the next.
-#[derive(Serialize)]
-struct Step {
-    agent: String,
-    holds: String,
-    waits_for: String,
-}
-
-/// Follows who waits behind the lock that the newcomer wants, and finds a way back to the newcomer.
-fn find_cycle(tx: &Tx<'_>, me: &Newcomer<'_>, wanted: &Row) -> Result<Option<Vec<Step>>> {
-    if me.holds_up(wanted) {
-        let (holds, waits_for) = (wanted.name.clone(), me.name.to_owned());
-        return Ok(Some(vec![Step { agent: me.agent.to_owned(), holds, waits_for }]));
-    }
-    let all = waiters::living_of_kind(tx, Kind::Lock)?;
-    let mut seen = vec![wanted.token];
-    // Each entry: a held lock, and the steps that lead to it.
-    let mut open: Vec<(Row, Vec<usize>)> = Vec::new();
-    let start = load(tx, wanted.scope, &wanted.name)?.ok_or_else(|| Error::internal("a held lock is gone"))?;
-    open.push((start, Vec::new()));
-    while let Some((lock, path)) = open.pop() {
-        for (index, waiter) in all.iter().enumerate() {
-            let agents_own = waiter.alone && lock.live.is_none() && waiter.agent.as_deref() == Some(&lock.agent);
-            if !agents_own && !waiter.holds.contains(&lock.token) {
-                continue;
-            }
-            let Some(next) = load(tx, waiter.scope, &waiter.name)? else { continue };
-            let mut path = path.clone();
-            path.push(index);
-            if me.holds_up(&next) {
-                let mut holds = wanted.name.clone();
-                let mut steps =
-                    vec![Step { agent: me.agent.to_owned(), holds: next.name.clone(), waits_for: holds.clone() }];
-                for index in path {
-                    let waiter = &all[index];
-                    let agent = waiter.agent.clone().unwrap_or_default();
-                    steps.push(Step { agent, holds, waits_for: waiter.name.clone() });
-                    holds = waiter.name.clone();
-                }
-                return Ok(Some(steps));
-            }
-            if !seen.contains(&next.token) {
-                seen.push(next.token);
-                open.push((next, path));
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn deadlock(conn: &Connection, me: &Newcomer<'_>, cycle: &[Step]) -> Result<Error> {
-    let mut names = Names::default();
-    let text = match cycle {
-        [own] => format!("{} already holds {} and would wait for itself", names.of(conn, &own.agent)?, own.holds),
-        [own, others @ ..] => {
-            let mut parts = vec![format!(
-                "{} holds {} and would wait for {}",
-                names.of(conn, &own.agent)?,
-                own.holds,
-                own.waits_for
-            )];
-            for step in others {
-                let agent = names.of(conn, &step.agent)?;
-                parts.push(format!("{agent} holds {} and waits for {}", step.holds, step.waits_for));
-            }
-            parts.join("; ")
-        }
-        [] => String::new(),
-    };
-    let cycle = serde_json::to_value(cycle).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(Error::new(ErrorKind::Deadlock, format!("waiting for the lock {:?} would never end: {text}", me.name))
-        .with("lock", me.name)
-        .with("cycle", cycle)
-        .hint("release what you hold first, and take locks in one order everywhere"))
 }

@@ -1,0 +1,181 @@
+//! The wait of one who has taken a ticket: until it is granted the lock, gives up, or is cancelled.
+//!
+//! It sleeps on its own ticket's word and watches whatever the present holder lives by, so that a death wakes it at
+//! once. It alone looks after the end of the holder's lease. However the wait ends, nothing stays behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{LockOptions, Row, grant_to, info, lease_lost, load, settle, timed_out};
+use crate::agents;
+use crate::coordinator::Coordinator;
+use crate::db::{Durability, Now};
+use crate::error::Result;
+use crate::life::{self, Holds, ProofKind};
+use crate::sys;
+use crate::wait::Woken;
+use crate::waiters;
+use crate::wake::Topic;
+
+/// A place in the queue for a lock.
+pub(super) struct Queue<'a> {
+    pub(super) coordinator: &'a Coordinator,
+    pub(super) scope: i64,
+    pub(super) name: &'a str,
+    pub(super) ticket: i64,
+    pub(super) done: bool,
+}
+
+impl Queue<'_> {
+    /// Waits to be granted the lock; gives its token. `to_agent`: it then shares the agent's life, not the handle's.
+    pub(super) fn wait(mut self, options: &LockOptions, to_agent: bool) -> Result<i64> {
+        let inner = &self.coordinator.inner;
+        let mut waiting = self.coordinator.waiting(vec![Topic::ticket(self.ticket)], &options.wait)?;
+        let mut watched: Option<(i64, sys::watch::DeathWatch)> = None;
+        let died = Arc::new(AtomicBool::new(false));
+        let mut told = false;
+        let token = loop {
+            let now = inner.now()?;
+            let (granted, holder) = waiting.read(|conn| {
+                let holder = load(conn, self.scope, self.name)?;
+                Ok((holder.as_ref().filter(|h| h.ticket == Some(self.ticket)).map(|h| h.token), holder))
+            })?;
+            if let Some(token) = granted {
+                break token;
+            }
+            let Some(holder) = holder else {
+                // Freed by hand, or by a library that hands on differently: whoever is first takes it.
+                self.settle()?;
+                continue;
+            };
+            if !told {
+                told = true;
+                if let Some(on_wait) = &options.on_wait {
+                    let liveness = &*inner.db.inputs().liveness;
+                    on_wait(&waiting.read(|conn| info(conn, &holder, now, liveness))?);
+                }
+            }
+            if holder.expired(now) || died.swap(false, Ordering::SeqCst) || self.is_void(&holder, now)? {
+                watched = None;
+                self.settle()?;
+                if !self.still_held(holder.token)? {
+                    continue;
+                }
+            }
+            if watched.as_ref().is_none_or(|(token, _)| *token != holder.token) {
+                watched = self.watch(&holder, &died)?.map(|w| (holder.token, w));
+            }
+            let until = holder
+                .expires_awake_ms
+                .map(|e| Instant::now() + Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
+            if waiting.sleep(until)? == Woken::TimedOut {
+                match self.leave()? {
+                    Some(token) => break token,
+                    None => return Err(timed_out(self.coordinator, self.name, &holder, options.wait.timeout)?),
+                }
+            }
+        };
+        if to_agent {
+            inner.db.write(Durability::Process, |tx| {
+                let kept = tx
+                    .prepare_cached(
+                        "UPDATE locks SET live = NULL, ticket = NULL WHERE scope = ?1 AND name = ?2 AND token = ?3",
+                    )?
+                    .execute((self.scope, self.name, token))?;
+                if kept == 0 { Err(lease_lost(tx, self.name, None)?) } else { Ok(()) }
+            })?;
+        }
+        self.done = true;
+        Ok(token)
+    }
+
+    /// Whether what the lock lives by is gone, as far as a read can tell.
+    fn is_void(&self, holder: &Row, now: Now) -> Result<bool> {
+        let inner = &self.coordinator.inner;
+        let liveness = &*inner.db.inputs().liveness;
+        match &holder.live {
+            Some(live) => Ok(!life::live_held(liveness, live)),
+            None => inner.db.read(|conn| {
+                Ok(matches!(agents::verdict(conn, &holder.agent, now, liveness)?, Some(life::Verdict::Dead { .. })))
+            }),
+        }
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.coordinator.inner.db.write(Durability::Process, |tx| {
+            if settle(tx, self.scope, self.name)?.is_none()
+                && let Some(first) = waiters::first_for_lock(tx, self.scope, self.name)?
+            {
+                grant_to(tx, &first)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn still_held(&self, token: i64) -> Result<bool> {
+        let row = self.coordinator.inner.db.read(|conn| load(conn, self.scope, self.name))?;
+        Ok(row.is_some_and(|r| r.token == token))
+    }
+
+    /// Watches for the death of whatever the lock lives by.
+    fn watch(&self, holder: &Row, died: &Arc<AtomicBool>) -> Result<Option<sys::watch::DeathWatch>> {
+        use sys::watch::{DeathWatch, Subject};
+        let inner = &self.coordinator.inner;
+        let live = |name: &str| Subject::Live {
+            dir: inner.db.live_dir(),
+            name: name.to_owned(),
+            pid: crate::coordinator::live_pid(&inner.db.live_dir(), name),
+        };
+        let subjects: Vec<Subject> = match &holder.live {
+            Some(name) => vec![live(name)],
+            None => {
+                let now = inner.now()?;
+                let liveness = &*inner.db.inputs().liveness;
+                let proofs = inner.db.read(|conn| life::proofs(conn, &holder.agent, now.boot))?;
+                let holding = proofs.iter().filter(|p| p.kind != ProofKind::Command && liveness.holds(p) == Holds::Yes);
+                holding
+                    .map(|p| match p.live.as_str() {
+                        "" => Subject::Process(life::process_id(p)),
+                        name => live(name),
+                    })
+                    .collect()
+            }
+        };
+        if subjects.is_empty() {
+            return Ok(None);
+        }
+        let (died, ticket) = (Arc::clone(died), Topic::ticket(self.ticket));
+        let weak = Arc::downgrade(inner);
+        Ok(Some(DeathWatch::start(
+            subjects,
+            Box::new(move || {
+                died.store(true, Ordering::SeqCst);
+                if let Some(inner) = weak.upgrade() {
+                    inner.db.wakes().wake(ticket);
+                }
+            }),
+        )))
+    }
+
+    /// Leaves the queue; gives the token if the lock was granted in the meantime.
+    fn leave(&mut self) -> Result<Option<i64>> {
+        let token = self.coordinator.inner.db.write(Durability::Process, |tx| {
+            waiters::remove(tx, self.ticket)?;
+            Ok(load(tx, self.scope, self.name)?.filter(|r| r.ticket == Some(self.ticket)).map(|r| r.token))
+        })?;
+        self.done = token.is_none();
+        Ok(token)
+    }
+}
+
+impl Drop for Queue<'_> {
+    /// However the wait ends early, nothing stays behind: no waiter, and no lock granted to nobody.
+    fn drop(&mut self) {
+        if !self.done
+            && let Ok(Some(token)) = self.leave()
+        {
+            let _ = self.coordinator.release_grant(self.scope, self.name, token);
+        }
+    }
+}

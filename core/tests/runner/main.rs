@@ -1,0 +1,11 @@
+//! The library through its public face: real files, real processes, one module for each concept.
+#![allow(missing_docs, reason = "tests")]
+
+mod activity;
+mod children;
+mod files;
+mod notes;
+mod ports;
+mod salvage;
+mod sessions;
+mod signals;
