@@ -1,0 +1,14 @@
+//! The command line as its users meet it: real processes, a real database, exact words.
+
+mod agents;
+mod files;
+mod help;
+mod locks;
+mod notes;
+mod place;
+mod ports;
+mod salvage;
+mod seed;
+mod sessions;
+mod signals;
+mod whole;
