@@ -619,7 +619,7 @@ impl Look {
         Self { until: Instant::now() + LOOK_AT_ALL, seen: BTreeMap::new() }
     }
 
-    fn into(&mut self, tree: &str) -> WorkLeft {
+    fn at(&mut self, tree: &str) -> WorkLeft {
         if let Some(work) = self.seen.get(tree) {
             return work.clone();
         }
