@@ -1,6 +1,6 @@
 //! `pd files add|rm|list`
 
-use portdaddy_core::{ClaimFiles, ClaimFilter, Conflict, FileClaim};
+use portdaddy_core::{ClaimFiles, ClaimFilter, Conflict, FileClaim, LineRange, Place};
 
 use crate::app::App;
 use crate::duration::ago;
