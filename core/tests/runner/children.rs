@@ -116,6 +116,21 @@ impl Process {
         self.stdin.write_all(b"go\n").unwrap();
     }
 
+    /// Stops it as SIGSTOP does.
+    pub(crate) fn stop(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on after [`stop`](Self::stop).
+    pub(crate) fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Kills it as `kill -9` does, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
