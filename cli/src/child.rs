@@ -1,24 +1,29 @@
 //! A command that runs under a lock or with a port: it gets our proof of life and our signals, and its end is ours.
 
+#[cfg_attr(unix, path = "child/unix.rs")]
+#[cfg_attr(not(unix), path = "child/portable.rs")]
+mod platform;
+
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitStatus};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::process::Command;
 
 use portdaddy_core::{Coordinator, Error};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::SignalsInfo;
-use signal_hook::iterator::exfiltrator::origin::WithOrigin;
-use signal_hook::low_level::siginfo::Cause;
 
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, NOT_STARTED};
+use crate::output::Ui;
 
 /// A command to run to its end.
 pub(crate) struct Child {
     command: Command,
     name: String,
+}
+
+/// How a command ended.
+pub(crate) enum Ended {
+    /// By itself or by a signal.
+    Exit(Exit),
+    /// Before it began.
+    NotStarted(Error),
 }
 
 impl Child {
@@ -35,39 +40,29 @@ impl Child {
     }
 
     /// Runs it. What proves our life is inherited, so that it holds on if we are killed.
-    pub(crate) fn run(mut self, pd: &Coordinator) -> Result<Exit, Error> {
-        // Before the child exists: a signal that comes in between is kept until there is somebody to send it to.
-        let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])
-            .map_err(|e| Error::invalid(format!("signals can't be passed on: {e}")))?;
-        let proof = pd.inherit_proof()?;
-        let spawned = self.command.spawn();
-        drop(proof);
-        let mut child = spawned.map_err(|e| cannot_run(&self.name, e))?;
-        let pid = Pid::from_child(&child);
-        let running = Arc::new(Mutex::new(Some(pid)));
-        let handle = signals.handle();
-        let target = Arc::clone(&running);
-        let forwarder = thread::spawn(move || {
-            for origin in &mut signals {
-                // What the terminal sends, it sends to the whole foreground group: the child has it already.
-                if matches!(origin.cause, Cause::Kernel) {
-                    continue;
-                }
-                let target = target.lock().unwrap_or_else(PoisonError::into_inner);
-                if let (Some(pid), Some(signal)) = (*target, Signal::from_named_raw(origin.signal)) {
-                    let _ = kill_process(pid, signal);
-                }
-            }
-        });
-        // Look without reaping: the pid stays the child's until nobody can send to it any more.
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-        {
+    pub(crate) fn run(mut self, pd: &Coordinator) -> Result<Ended, Error> {
+        match platform::run(&mut self.command, pd)? {
+            Ok(exit) => Ok(Ended::Exit(exit)),
+            Err(e) => Ok(Ended::NotStarted(
+                Error::invalid(format!("the command {:?} can't be run: {e}", self.name))
+                    .with("command", self.name.as_str())
+                    .hint("check its name and your PATH")
+                    .caused_by(e),
+            )),
         }
-        *running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let status = child.wait().map_err(|e| cannot_run(&self.name, e))?;
-        handle.close();
-        let _ = forwarder.join();
-        Ok(exit(status))
+    }
+}
+
+impl Ended {
+    /// The exit code that shells give: its own, 128 and the signal's number, 127 for a command that can't be run.
+    pub(crate) fn report(self, ui: &mut Ui) -> Exit {
+        match self {
+            Self::Exit(exit) => exit,
+            Self::NotStarted(e) => {
+                ui.error(&e);
+                NOT_STARTED
+            }
+        }
     }
 }
 
@@ -75,16 +70,4 @@ impl Child {
 pub(crate) fn shown(words: &[OsString]) -> String {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     words.join(" ").chars().take(200).collect()
-}
-
-fn cannot_run(name: &str, e: std::io::Error) -> Error {
-    Error::invalid(format!("the command {name:?} can't be run: {e}"))
-        .with("command", name)
-        .hint("check its name and your PATH")
-        .caused_by(e)
-}
-
-fn exit(status: ExitStatus) -> Exit {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    Exit(u8::try_from(code).unwrap_or(u8::MAX))
 }

@@ -9,6 +9,8 @@ pub(crate) struct Exit(pub(crate) u8);
 pub(crate) const DONE: Exit = Exit(0);
 pub(crate) const NO: Exit = Exit(1);
 pub(crate) const USAGE: Exit = Exit(2);
+/// What shells say of a command that isn't there.
+pub(crate) const NOT_STARTED: Exit = Exit(127);
 pub(crate) const BUG: Exit = Exit(70);
 
 impl Exit {

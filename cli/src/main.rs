@@ -1,22 +1,7 @@
-//! `pd`: the shell's face of Port Daddy. It parses, calls the library and prints; every rule is the library's.
-
-mod app;
-#[cfg(unix)]
-mod child;
-#[cfg(not(unix))]
-#[path = "child_portable.rs"]
-mod child;
-mod commands;
-mod duration;
-mod exit_code;
-mod output;
+//! The binary `pd`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| output::defect(&panic.to_string())));
-    match std::panic::catch_unwind(|| app::run(std::env::args_os().collect())) {
-        Ok(exit) => ExitCode::from(exit.0),
-        Err(_) => ExitCode::from(exit_code::BUG.0),
-    }
+    port_daddy::main()
 }

@@ -360,7 +360,7 @@ pub(crate) fn open(
 }
 
 /// Marks a session as ended and deletes its claims.
-fn finish(tx: &Tx<'_>, id: &str, status: SessionStatus) -> Result<()> {
+pub(crate) fn finish(tx: &Tx<'_>, id: &str, status: SessionStatus) -> Result<()> {
     tx.prepare_cached("UPDATE sessions SET status = ?2, ended_ms = ?3 WHERE id = ?1")?.execute((
         id,
         status.as_str(),

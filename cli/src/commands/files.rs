@@ -86,7 +86,9 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
                 list.claims.iter().try_for_each(|claim| {
                     let (name, since) = (escape(&claim.agent_name), ago(claim.since_ms, now));
                     let forced = if claim.forced { ", forced" } else { "" };
-                    writeln!(out, "{} {} ({name}, {since}{forced})", pattern(claim), claim.session)
+                    let root =
+                        if all && claim.root != "/" { format!("{}/", escape(&claim.root)) } else { String::new() };
+                    writeln!(out, "{root}{} {} ({name}, {since}{forced})", pattern(claim), claim.session)
                 })
             })?;
             app.ui.elsewhere(list.elsewhere, "claim", "claims");
@@ -95,24 +97,48 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     Ok(DONE)
 }
 
-/// What is claimed, as it would be typed at its root.
+/// What is claimed: relative to its working tree, or outside of any to the current directory.
 pub(super) fn pattern(claim: &FileClaim) -> String {
-    match &claim.lines {
-        Some(lines) => format!("{}:{}-{}", escape(&claim.pattern), lines.first, lines.last),
-        None => escape(&claim.pattern).into_owned(),
+    with_lines(&shown(&claim.pattern, claim.root == "/"), claim.lines)
+}
+
+fn with_lines(pattern: &str, lines: Option<LineRange>) -> String {
+    match lines {
+        Some(lines) => format!("{}:{}-{}", escape(pattern), lines.first, lines.last),
+        None => escape(pattern).into_owned(),
     }
+}
+
+/// A stored path for people. Outside of working trees paths are stored from `/`, and read best from here.
+fn shown(path: &str, from_root: bool) -> String {
+    if !from_root {
+        return path.to_owned();
+    }
+    let path = format!("/{}", path.trim_start_matches('/'));
+    let here = std::env::current_dir().ok().and_then(|dir| dir.into_os_string().into_string().ok());
+    let inside = here.as_deref().and_then(|here| path.strip_prefix(here)).and_then(|rest| rest.strip_prefix('/'));
+    inside.map(str::to_owned).unwrap_or(path)
+}
+
+/// Whether the current directory is in no working tree.
+fn outside() -> bool {
+    std::env::current_dir().is_ok_and(|here| Place::of(&here).is_ok_and(|place| place.repository.is_none()))
 }
 
 /// One warning a conflict, with the path that both match where the texts differ.
 pub(super) fn warn(conflicts: &[Conflict], dead: &[Conflict], claimed: &[FileClaim], app: &mut App) {
+    if conflicts.is_empty() && dead.is_empty() {
+        return;
+    }
+    let outside = outside();
+    let what = |conflict: &Conflict| with_lines(&shown(&conflict.pattern, outside), conflict.lines);
     for conflict in conflicts {
-        let with = &conflict.with;
-        let (what, name) = (escape(&conflict.pattern), escape(&with.agent_name));
-        app.ui.warning(format_args!("{what} claimed by {} ({name})", with.session));
+        let (with, name) = (&conflict.with, escape(&conflict.with.agent_name));
+        app.ui.warning(format_args!("{} claimed by {} ({name})", what(conflict), with.session));
         if conflict.witness != conflict.pattern {
-            let witness = escape(&conflict.witness);
-            let exists = if conflict.exists { "" } else { ", which doesn't exist yet" };
-            app.ui.status(format_args!("  [overlap: {witness}{exists}]"));
+            let witness = shown(&conflict.witness, outside);
+            let missing = if conflict.exists { "" } else { ", which doesn't exist yet" };
+            app.ui.status(format_args!("  [overlap: {}{missing}]", escape(&witness)));
         }
         if !conflict.same_worktree {
             app.ui.status("  in another worktree: a merge ahead, not an overwrite");
@@ -123,8 +149,8 @@ pub(super) fn warn(conflicts: &[Conflict], dead: &[Conflict], claimed: &[FileCla
         app.ui.status(if forced { "Claimed anyway" } else { "Use --force to claim anyway" });
     }
     for overlap in dead {
-        let with = &overlap.with;
-        let (what, name) = (escape(&overlap.pattern), escape(&with.agent_name));
+        let (with, name) = (&overlap.with, escape(&overlap.with.agent_name));
+        let what = what(overlap);
         app.ui.note(format_args!("{what} was claimed by {} ({name}), which is dead: pd salvage", with.session));
     }
 }

@@ -98,7 +98,7 @@ pub(super) fn take(pd: &Coordinator, name: &str, options: LockOptions, mode: Mod
     let patience = Arc::new(Mutex::new(None));
     let told = Arc::clone(&patience);
     let on_wait = move |info: &LockInfo| {
-        let text = format!("Waiting for {}", held_by(info));
+        let text = format!("Waiting for {}, held by {}", escape(&info.name), locks::holder(info, now_ms()));
         if let Ok(mut patience) = told.lock() {
             *patience = Some(Patience::begin(mode, move || Some(text)));
         }
@@ -126,7 +126,8 @@ pub(super) fn take(pd: &Coordinator, name: &str, options: LockOptions, mode: Mod
 }
 
 fn refused(info: &LockInfo) -> Error {
-    let error = Error::new(ErrorKind::LockHeld, held_by(info))
+    let message = format!("{} is held by {}", info.name, locks::holder(info, now_ms()));
+    let error = Error::new(ErrorKind::LockHeld, message)
         .with("lock", info.name.as_str())
         .with("agent", info.agent.as_str())
         .with("agent_name", info.agent_name.as_str())
@@ -137,9 +138,4 @@ fn refused(info: &LockInfo) -> Error {
         Some(purpose) => error.with("purpose", purpose.as_str()),
         None => error,
     }
-}
-
-/// `db-migrations, held by Database Agent for 3m: adding the refunds table`
-fn held_by(info: &LockInfo) -> String {
-    format!("{}, held by {}", escape(&info.name), locks::holder(info, now_ms()))
 }

@@ -3,7 +3,7 @@
 use portdaddy_core::Release;
 
 use crate::app::App;
-use crate::exit_code::{DONE, Exit, NO};
+use crate::exit_code::{DONE, Exit};
 use crate::output::{Outcome, escape};
 
 /// Give ports back
@@ -31,9 +31,5 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     app.ui.answer(&released, &"", |out| {
         released.iter().try_for_each(|claim| writeln!(out, "Released {} {}", escape(&claim.identity), claim.port))
     })?;
-    if released.is_empty() {
-        app.ui.status(format_args!("No port is assigned to {}", escape(&args.pattern)));
-        return Ok(NO);
-    }
     Ok(DONE)
 }

@@ -35,9 +35,9 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         .env("PORT_DADDY_IDENTITY", &claim.identity)
         .run(&pd);
     let released = pd.release(&claim.identity, &Release { shared: args.choice.shared, all_worktrees: false });
-    let exit = ran?;
+    let ended = ran?;
     if let Err(e) = released {
         app.ui.warning(format_args!("port {} stays assigned: {}", claim.port, escape(e.message())));
     }
-    Ok(exit)
+    Ok(ended.report(&mut app.ui))
 }

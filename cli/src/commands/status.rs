@@ -22,7 +22,7 @@ pub(crate) fn run(_: Args, app: &mut App) -> Outcome<Exit> {
         writeln!(out, "sessions: {} active", status.sessions)?;
         writeln!(out, "file claims: {}", status.claims)?;
         writeln!(out, "locks: {} held", status.locks)?;
-        writeln!(out, "channels: {} with {} messages", status.channels, status.messages)?;
+        writeln!(out, "channels: {}, messages: {}", status.channels, status.messages)?;
         writeln!(out, "ports: {}", status.ports)?;
         writeln!(out, "to salvage: {}", status.salvage)?;
         for waiting in &status.waiters {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use portdaddy_core::{Delivery, Error, ErrorKind, Event, Replay, Subscribe, Wait, Warning};
+use portdaddy_core::{Delivery, Error, ErrorKind, Event, Replay, Subscribe, Subscription, Wait, Warning};
 use serde_json::json;
 
 use super::agents;
@@ -100,7 +100,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
                 }
             }
             Some(Event::Warning(warning)) => warn(&warning, &mut app.ui)?,
-            None => return Err(timed_out(&args).into()),
+            None => return Err(timed_out(&args, &subscription, delivered).into()),
         }
     }
     drop(patience);
@@ -130,11 +130,19 @@ fn warn(warning: &Warning, ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-fn timed_out(args: &Args) -> Error {
+fn timed_out(args: &Args, subscription: &Subscription, delivered: u64) -> Error {
     let waited = args.timeout.unwrap_or_default();
-    let ms = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
-    Error::new(ErrorKind::Timeout, format!("nothing more came on {} within {waited:?}", args.patterns))
+    let done = subscription.done_patterns();
+    let missing: Vec<_> = args.patterns.split(',').map(str::trim).filter(|pattern| !done.contains(pattern)).collect();
+    let what = if missing.is_empty() {
+        format!("nothing more came on {}", args.patterns)
+    } else {
+        format!("nothing came on {}", missing.join(", "))
+    };
+    Error::new(ErrorKind::Timeout, format!("{what} within {waited:?}"))
         .with("patterns", args.patterns.as_str())
-        .with("timeout_ms", ms)
+        .with("missing", missing)
+        .with("delivered", delivered)
+        .with("timeout_ms", i64::try_from(waited.as_millis()).unwrap_or(i64::MAX))
         .hint("pd channels shows what was sent, pd agents who is alive")
 }

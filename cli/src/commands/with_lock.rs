@@ -16,7 +16,7 @@ use crate::output::{Outcome, escape};
 ///
 /// Waits for the lock, runs the command, releases the lock and exits with the command's own code. The command finds
 /// PORT_DADDY_LOCK_NAME and PORT_DADDY_LOCK_TOKEN in its environment, and keeps the lock while it runs, even if pd is
-/// killed.
+/// killed. A command that can't be run exits with 127.
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
   pd with-lock db-migrations -- npx prisma migrate dev
@@ -54,7 +54,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     };
     let lock = lock::take(&pd, &args.name, options, app.ui.mode())?;
     let (token, chain) = (lock.token().to_string(), lock.chain().to_owned());
-    let exit = Child::new(&args.command)
+    let ended = Child::new(&args.command)
         .env("PORT_DADDY_LOCK_NAME", &args.name)
         .env("PORT_DADDY_LOCK_TOKEN", &token)
         .env("PORT_DADDY_LOCK_CHAIN", &chain)
@@ -63,5 +63,5 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         // The command's own result is the answer; that it ran on without the lock must be known all the same.
         app.ui.warning(format_args!("{}: {}", escape(&args.name), escape(e.message())));
     }
-    Ok(exit)
+    Ok(ended.report(&mut app.ui))
 }

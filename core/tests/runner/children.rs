@@ -50,11 +50,17 @@ impl Store {
 
     /// Starts the test `test` again as a child that plays `role`, as `agent`.
     pub(crate) fn child(&self, test: &str, role: &str, agent: &str) -> Process {
+        self.child_with(test, role, agent, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn child_with(&self, test: &str, role: &str, agent: &str, variables: &[(&str, &str)]) -> Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([test, "--exact", "--nocapture", "--test-threads=1"])
             .env(STORE, self.db())
             .env(ROLE, role)
             .env(AGENT, agent)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
