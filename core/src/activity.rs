@@ -174,9 +174,8 @@ fn list(inner: &Inner, conn: &Connection, filter: &ActivityFilter) -> Result<Act
     let limit = filter.limit.unwrap_or(LISTED).min(MOST_LISTED);
     let here = inner.known_scope_row(conn)?;
     let after = filter.after_seq.unwrap_or(0);
-    // Two statements: with an agent the index of agents leads, without one the order of commits itself.
-    let by_agent = if filter.agent.is_some() { "a.agent = ?2" } else { "?2 IS NULL" };
-    let sql = format!("{SELECT} WHERE a.seq > ?1 AND {by_agent} ORDER BY a.seq DESC");
+    // The order of commits leads, whatever else is asked for: the log is bounded and has no other index.
+    let sql = format!("{SELECT} WHERE a.seq > ?1 AND (?2 IS NULL OR a.agent = ?2) ORDER BY a.seq DESC");
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query((after, &filter.agent))?;
     let mut list = ActivityList { entries: Vec::new(), elsewhere: 0 };

@@ -2,8 +2,8 @@
 //!
 //! Claims are advisory: an overlap is reported with facts, and taken anyway where the caller insists. A claim belongs to
 //! a session and lives as long as it: ending the session deletes its claims, and a dead agent's block nobody. What is
-//! decided in the transaction is only text against text; the disk is looked at before (what an input means) and after
-//! (which path of an overlap exists).
+//! decided in the transaction is only text against text, and of that only what came since a snapshot in which all was
+//! compared; the disk is looked at before (what an input means) and after (which path of an overlap exists).
 
 mod overlap;
 
@@ -23,8 +23,8 @@ use crate::glob::{FilePattern, LineRange, relative_to, split_lines};
 use crate::scope::Place;
 use crate::sessions::{self, Session};
 
+pub(crate) use overlap::{Apart, Overlap, with_witnesses};
 use overlap::{Nearby, Shape, stored_path};
-pub(crate) use overlap::{Overlap, with_witnesses};
 
 /// Patterns in one call.
 const MOST_PATTERNS: usize = 1_000;
@@ -186,10 +186,11 @@ impl Coordinator {
             return Err(Error::invalid("no files are named").hint("name at least one path or pattern"));
         }
         let plan = plan(&self.inner.place, &claim.files)?;
+        let apart = self.inner.db.read(|conn| Apart::of(conn, &plan))?;
         let (session, outcome) = self.act(Durability::Process, |tx, actor| {
             let id = sessions::resolve(&self.inner, tx, actor, claim.session.as_deref())?;
             let session = sessions::load(tx, &id)?;
-            let outcome = insert(tx, actor, &session, &plan, claim.force)?;
+            let outcome = insert(tx, actor, &session, &plan, &apart, claim.force)?;
             Ok((id, outcome))
         })?;
         let Outcome { claimed, conflicts, dead } = outcome;
@@ -360,7 +361,14 @@ fn escaped(path: &str) -> String {
 }
 
 /// Stores the claims of a plan for the actor's session, as far as they are free or `force` says so.
-pub(crate) fn insert(tx: &Tx<'_>, actor: &Actor, session: &Session, plan: &Plan, force: bool) -> Result<Outcome> {
+pub(crate) fn insert(
+    tx: &Tx<'_>,
+    actor: &Actor,
+    session: &Session,
+    plan: &Plan,
+    apart: &Apart,
+    force: bool,
+) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     if plan.items.is_empty() {
         return Ok(outcome);
@@ -373,7 +381,7 @@ pub(crate) fn insert(tx: &Tx<'_>, actor: &Actor, session: &Session, plan: &Plan,
     let mut nearby = Nearby::new(tx);
     let mut states: HashMap<String, AgentState> = HashMap::new();
     let mut new = Vec::new();
-    for item in &plan.items {
+    for (number, item) in plan.items.iter().enumerate() {
         let key = (ground.root.clone(), item.shape.pattern.as_str().to_owned(), item.lines);
         if let Some(claim) = own.get(&key) {
             // Once for a pattern that one call names twice.
@@ -385,10 +393,10 @@ pub(crate) fn insert(tx: &Tx<'_>, actor: &Actor, session: &Session, plan: &Plan,
         let mut blocked = false;
         for index in nearby.of(&ground.repository, &item.prefix, &item.place)? {
             let theirs = nearby.get(index);
-            if theirs.claim.session == session.id {
+            if theirs.claim.session == session.id || apart.knows(number, theirs) {
                 continue;
             }
-            let Some(meeting) = item.meets(ground, theirs, |mine, theirs| mine.intersect(theirs)) else { continue };
+            let Some(meeting) = item.meets(ground, theirs, FilePattern::intersect) else { continue };
             let agent = &theirs.claim.agent;
             let state = match states.get(agent) {
                 Some(state) => *state,

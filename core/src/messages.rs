@@ -470,3 +470,71 @@ pub(crate) fn load(conn: &Connection, seq: i64, now_ms: i64) -> Result<Option<(M
 const LOAD: &str = "SELECT m.channel, m.agent, m.at_ms, s.name, a.name, m.payload
     FROM messages m JOIN scopes s ON s.id = m.scope LEFT JOIN agents a ON a.id = m.agent
     WHERE m.seq = ?1 AND m.expires_ms > ?2";
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::coordinator::{Options, ScopeChoice};
+
+    pub(crate) fn open() -> (tempfile::TempDir, Coordinator) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options).unwrap();
+        (dir, pd)
+    }
+
+    /// The steps that SQLite takes for a statement.
+    pub(crate) fn plan(pd: &Coordinator, sql: &str) -> Vec<String> {
+        pd.inner
+            .db
+            .read(|conn| {
+                let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                let rows = statement.raw_query().mapped(|r| r.get(3)).collect::<Result<_, _>>()?;
+                Ok(rows)
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn hot_queries_use_their_indexes() {
+        let (_dir, pd) = open();
+        assert_eq!(plan(&pd, MATCHING), ["SEARCH channels USING PRIMARY KEY (scope=? AND name>? AND name<?)"]);
+        assert_eq!(
+            plan(&pd, LOAD),
+            [
+                "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
+                "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)",
+                "SEARCH a USING PRIMARY KEY (id=?) LEFT-JOIN"
+            ]
+        );
+        for (sql, index) in
+            [(PRUNE, "messages_by_channel (scope=? AND channel=?)"), (SWEEP, "messages_by_expiry (expires_ms<?)")]
+        {
+            let steps = plan(&pd, sql);
+            assert!(steps.iter().any(|s| s.contains(index)), "{steps:?}");
+            assert!(!steps.iter().any(|s| s.starts_with("SCAN") || s.contains("B-TREE")), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn counts_stay_true_through_pruning_and_expiry() {
+        let (_dir, pd) = open();
+        for n in 0..300_u32 {
+            let publish = Publish { ttl_ms: Some(1 + i64::from(n % 3)), keep: (n % 5 == 0).then_some(7) };
+            pd.publish(&format!("c{}", n % 4), &json!(n), &publish).unwrap();
+        }
+        let wrong: i64 = pd
+            .inner
+            .db
+            .read(|conn| {
+                Ok(conn.query_row(
+                    "SELECT count(*) FROM (SELECT scope, channel, count(*) n FROM messages GROUP BY 1, 2) m
+                     FULL JOIN channels c ON c.scope = m.scope AND c.name = m.channel WHERE m.n IS NOT c.count",
+                    [],
+                    |r| r.get(0),
+                )?)
+            })
+            .unwrap();
+        assert_eq!(wrong, 0);
+    }
+}

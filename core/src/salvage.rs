@@ -28,7 +28,7 @@ use crate::git::{self, WorkLeft};
 use crate::identity::{Identity, check_agent_id, in_project};
 use crate::life::Liveness;
 use crate::notes::{self, Note};
-use crate::sessions::{self, Session, SessionDetail};
+use crate::sessions::{self, Session, SessionDetail, SessionStatus};
 use crate::wake::Topic;
 
 /// How long git may take for one working tree, and for all of a listing.
@@ -208,7 +208,7 @@ impl Coordinator {
                 notes::insert(tx, actor.agent()?, session, "note", note)?;
             }
             for session in &ids {
-                end_session(tx, actor, session, "completed")?;
+                end_session(tx, actor, session, SessionStatus::Completed)?;
             }
             finish(tx, row.id, "completed")?;
             activity::record(tx, actor, "salvage.complete", agent, json!({"salvage": row.id, "sessions": ids}))?;
@@ -274,7 +274,7 @@ impl Coordinator {
             };
             let ids = session_ids(tx, agent)?;
             for session in &ids {
-                end_session(tx, actor, session, "abandoned")?;
+                end_session(tx, actor, session, SessionStatus::Abandoned)?;
             }
             end_what_moved_on(tx, agent, "dismissed")?;
             activity::record(tx, actor, "salvage.dismiss", agent, json!({"salvage": id, "sessions": ids}))?;
@@ -496,10 +496,8 @@ fn end_what_moved_on(tx: &Tx<'_>, agent: &str, state: &str) -> Result<()> {
     Ok(())
 }
 
-fn end_session(tx: &Tx<'_>, actor: &Actor, session: &str, status: &str) -> Result<()> {
-    tx.prepare_cached("UPDATE sessions SET status = ?2, ended_ms = ?3 WHERE id = ?1 AND status = 'active'")?
-        .execute((session, status, tx.now.wall_ms))?;
-    crate::files::release_session(tx, session)?;
+fn end_session(tx: &Tx<'_>, actor: &Actor, session: &str, status: SessionStatus) -> Result<()> {
+    sessions::finish(tx, session, status)?;
     activity::record(tx, actor, "session.end", session, json!({"status": status}))?;
     Ok(())
 }
@@ -619,7 +617,7 @@ impl Look {
         Self { until: Instant::now() + LOOK_AT_ALL, seen: BTreeMap::new() }
     }
 
-    fn into(&mut self, tree: &str) -> WorkLeft {
+    fn at(&mut self, tree: &str) -> WorkLeft {
         if let Some(work) = self.seen.get(tree) {
             return work.clone();
         }

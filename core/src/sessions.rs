@@ -188,10 +188,11 @@ impl Coordinator {
         let place = &self.inner.place;
         let plan = files::plan(place, &new.files)?;
         let beginning = Beginning::at(place);
+        let apart = self.inner.db.read(|conn| files::Apart::of(conn, &plan))?;
         let (session, outcome) = self.act(Durability::Process, |tx, actor| {
             let id = open(tx, actor, &new.purpose, new.phase.as_deref(), identity, &beginning)?;
             let session = load(tx, &id)?;
-            let outcome = files::insert(tx, actor, &session, &plan, new.force)?;
+            let outcome = files::insert(tx, actor, &session, &plan, &apart, new.force)?;
             Ok((session, outcome))
         })?;
         let Outcome { claimed, conflicts, dead } = outcome;
@@ -359,7 +360,7 @@ pub(crate) fn open(
 }
 
 /// Marks a session as ended and deletes its claims.
-fn finish(tx: &Tx<'_>, id: &str, status: SessionStatus) -> Result<()> {
+pub(crate) fn finish(tx: &Tx<'_>, id: &str, status: SessionStatus) -> Result<()> {
     tx.prepare_cached("UPDATE sessions SET status = ?2, ended_ms = ?3 WHERE id = ?1")?.execute((
         id,
         status.as_str(),

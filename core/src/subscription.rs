@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
@@ -24,9 +25,10 @@ use crate::coordinator::Coordinator;
 use crate::db::{self, Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{check_name, check_text};
-use crate::life::{Liveness, Verdict};
+use crate::life::{self, Holds, Liveness, ProofKind, Verdict};
 use crate::messages::{self, KEEP_MS, Message};
 use crate::pattern::{ChannelPattern, check_channel};
+use crate::sys::watch::{DeathWatch, Subject};
 use crate::wait::{Wait, Woken};
 use crate::waiters::{self, Kind, NewWaiter, Waiter};
 use crate::wake::Topic;
@@ -144,6 +146,8 @@ pub struct Subscription {
     ticket: Option<i64>,
     /// Agents that undelivered channels belong to, as of the last look.
     owners: Vec<String>,
+    /// Notices at once when one of them dies.
+    watch: Option<DeathWatch>,
     looked: Option<Instant>,
     told_other_scope: bool,
     told_pruned: bool,
@@ -193,6 +197,7 @@ impl Coordinator {
             warnings: VecDeque::new(),
             ticket: None,
             owners: Vec::new(),
+            watch: None,
             looked: None,
             told_other_scope: false,
             told_pruned: false,
@@ -248,7 +253,8 @@ impl Subscription {
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             let known = self.owners.clone();
-            let mut waiting = coordinator.waiting(self.topics(), &Wait { timeout: left, cancel: wait.cancel.clone() })?;
+            let mut waiting =
+                coordinator.waiting(self.topics(), &Wait { timeout: left, cancel: wait.cancel.clone() })?;
             loop {
                 let now_ms = inner.db.inputs().clock.wall_ms();
                 while waiting.read(|conn| self.read_batch(conn, now_ms))? && self.pending.is_empty() {}
@@ -335,7 +341,7 @@ impl Subscription {
                 .optional()?;
             if let Some((seq, at_ms)) = stored {
                 self.position = seq.min(last);
-                self.warn_if_pruned(conn, (now_ms - at_ms > KEEP_MS).then_some(now_ms - at_ms))?;
+                self.warn_if_pruned(conn, self.position, (now_ms - at_ms > KEEP_MS).then_some(now_ms - at_ms))?;
                 return Ok(());
             }
         }
@@ -354,7 +360,7 @@ impl Subscription {
             Replay::All => self.position = 0,
             Replay::After(seq) => {
                 self.position = seq.clamp(0, last);
-                self.warn_if_pruned(conn, None)?;
+                self.warn_if_pruned(conn, self.position, None)?;
             }
         }
         Ok(())
@@ -401,7 +407,8 @@ impl Subscription {
             return Ok(false);
         };
         if last - self.position > FAR_BEHIND {
-            self.warn_if_pruned(conn, None)?;
+            // What was removed before it began is no loss to one who asked for everything that is stored.
+            self.warn_if_pruned(conn, self.position.max(self.began), None)?;
         }
         let few = self.patterns.len() <= FEW && self.patterns.iter().all(|w| w.pattern.is_exact());
         let mut matching = Vec::new();
@@ -574,6 +581,7 @@ impl Subscription {
     fn look_around(&mut self) -> Result<()> {
         if self.patterns.iter().all(|w| w.delivered) {
             self.owners.clear();
+            self.watch = None;
             return Ok(());
         }
         let first = self.looked.is_none();
@@ -611,7 +619,11 @@ impl Subscription {
         if !self.told_other_scope {
             elsewhere = inner.db.read(|conn| self.find_elsewhere(conn, now.wall_ms))?;
         }
-        self.owners = owners.into_iter().collect();
+        let owners: Vec<String> = owners.into_iter().collect();
+        if self.owners != owners {
+            self.watch = inner.db.read(|conn| watch(&coordinator, conn, &owners, now))?;
+            self.owners = owners;
+        }
         for (index, agent, gone) in lost {
             let watched = &mut self.patterns[index];
             watched.told_gone = true;
@@ -679,23 +691,22 @@ impl Subscription {
         Ok(None)
     }
 
-    /// Warns once if messages behind the position were removed for their number or age. `away_ms`: how long nobody
-    /// read under this name, if that is longer than messages are kept.
-    fn warn_if_pruned(&mut self, conn: &Connection, away_ms: Option<i64>) -> Result<()> {
+    /// Warns once if messages after `seq` were removed for their number or age. `away_ms`: how long nobody read under
+    /// this name, if that is longer than messages are kept.
+    fn warn_if_pruned(&mut self, conn: &Connection, seq: i64, away_ms: Option<i64>) -> Result<()> {
         if self.told_pruned {
             return Ok(());
         }
         let Some(scope) = self.scope else { return Ok(()) };
         let patterns: Vec<ChannelPattern> = self.patterns.iter().map(|w| w.pattern.clone()).collect();
-        let pruned = messages::matching(conn, scope, &patterns)?.into_iter().find(|c| c.pruned_seq > self.position);
+        let pruned = messages::matching(conn, scope, &patterns)?.into_iter().find(|c| c.pruned_seq > seq);
         let text = match (pruned, away_ms) {
             (Some(channel), _) => format!(
-                "some messages of {} after seq {} were removed before they were read: it can't be told how many",
-                channel.name, self.position
+                "some messages of {} after seq {seq} were removed before they were read: it can't be told how many",
+                channel.name
             ),
             (None, Some(away)) => format!(
-                "the position {} is {} old and messages are kept for {}: some may have been removed",
-                self.position,
+                "the position {seq} is {} old and messages are kept for {}: some may have been removed",
                 age(away),
                 age(KEEP_MS)
             ),
@@ -747,6 +758,40 @@ fn state_of(conn: &Connection, agent: &str, now: Now, liveness: &dyn Liveness) -
             Err(e) => return Err(e),
         },
     })
+}
+
+/// Watches what proves the life of some agents, and wakes their words when it ends.
+fn watch(coordinator: &Coordinator, conn: &Connection, agents: &[String], now: Now) -> Result<Option<DeathWatch>> {
+    let inner = &coordinator.inner;
+    let mut subjects = Vec::new();
+    for agent in agents {
+        let proofs = life::proofs(conn, agent, now.boot)?;
+        subjects.extend(
+            proofs
+                .into_iter()
+                .filter(|p| p.kind != ProofKind::Command && inner.db.inputs().liveness.holds(p) == Holds::Yes)
+                .map(|p| match p.live.as_str() {
+                    "" => Subject::Process(life::process_id(&p)),
+                    name => {
+                        let dir = inner.db.live_dir();
+                        Subject::Live { pid: crate::coordinator::live_pid(&dir, name), name: name.to_owned(), dir }
+                    }
+                }),
+        );
+    }
+    if subjects.is_empty() {
+        return Ok(None);
+    }
+    let topics: Vec<Topic> = agents.iter().map(|a| Topic::of(&["agent", a])).collect();
+    let weak = Arc::downgrade(inner);
+    Ok(Some(DeathWatch::start(
+        subjects,
+        Box::new(move || {
+            if let Some(inner) = weak.upgrade() {
+                topics.iter().for_each(|topic| inner.db.wakes().wake(*topic));
+            }
+        }),
+    )))
 }
 
 /// Why nothing more is to be expected of an agent.
@@ -886,4 +931,41 @@ fn deadlock(conn: &Connection, cycle: &[Step]) -> Result<Error> {
     Ok(Error::new(ErrorKind::Deadlock, format!("this wait would never end: {}", parts.join(", ")))
         .with("cycle", cycle)
         .hint("publish before you wait, and let agents wait in one order; --patient waits all the same"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_belongs_to_whom_its_fixed_segments_name() {
+        let cases: [(&str, &[&str]); 7] = [
+            ("agentB:ready", &["agentB", "agentB:ready"]),
+            ("a:b:c", &["a", "a:b", "a:b:c"]),
+            ("a:b:*", &["a", "a:b"]),
+            ("a:b*", &["a"]),
+            ("a*", &[]),
+            ("*", &[]),
+            ("plain", &["plain"]),
+        ];
+        for (pattern, names) in cases {
+            assert_eq!(owner_names(&ChannelPattern::parse(pattern).unwrap()), names, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn hot_queries_use_their_indexes() {
+        let (_dir, pd) = messages::tests::open();
+        let plan = |sql: &str| messages::tests::plan(&pd, sql);
+        assert_eq!(plan(BY_SEQ), ["SEARCH messages USING INTEGER PRIMARY KEY (rowid>?)"]);
+        assert_eq!(
+            plan(BY_CHANNEL),
+            ["SEARCH messages USING COVERING INDEX messages_by_channel (scope=? AND channel=? AND seq>?)"]
+        );
+        let elsewhere = plan(ELSEWHERE);
+        assert_eq!(elsewhere[0], "SEARCH c USING INDEX channels_by_name (name>? AND name<?)", "{elsewhere:?}");
+        assert!(elsewhere.iter().all(|step| step.starts_with("SEARCH")), "{elsewhere:?}");
+        let candidates = plan(CANDIDATES);
+        assert!(!candidates.iter().any(|step| step.contains("SCAN")), "{candidates:?}");
+    }
 }

@@ -6,13 +6,13 @@
 //! in the range below it. The first column finds the claims of other working trees and clones of a repository; the second
 //! those that overlap on disk: nested working trees, submodules, and what lies outside git.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use rusqlite::{Connection, Params};
 
-use super::{CLAIMS, Conflict, Ground, Planned, Stored};
+use super::{CLAIMS, Conflict, FileClaim, Ground, Plan, Planned, Stored};
 use crate::agents::AgentState;
 use crate::error::Result;
 use crate::glob::{FilePattern, existing_witness};
@@ -73,9 +73,48 @@ impl Meeting {
     }
 }
 
+/// Which stored claims are known not to meet which patterns of a plan. Comparing thousands of patterns takes time that no
+/// other writer should wait for, so it is done on a snapshot, and the transaction compares what came since. Claims are
+/// known by what they say: a number may be given again.
+#[derive(Default)]
+pub(crate) struct Apart {
+    compared: HashMap<String, usize>,
+    /// Number of the pattern, number of the claim.
+    meet: HashSet<(usize, usize)>,
+}
+
+impl Apart {
+    /// Compares a plan with everything that lies near.
+    pub(crate) fn of(conn: &Connection, plan: &Plan) -> Result<Apart> {
+        let mut apart = Apart::default();
+        let mut nearby = Nearby::new(conn);
+        for (number, item) in plan.items.iter().enumerate() {
+            for index in nearby.of(&plan.ground.repository, &item.prefix, &item.place)? {
+                let theirs = nearby.get(index);
+                if item.meets(&plan.ground, theirs, FilePattern::intersect).is_some() {
+                    let next = apart.compared.len();
+                    let claim = *apart.compared.entry(theirs.key.clone()).or_insert(next);
+                    apart.meet.insert((number, claim));
+                }
+            }
+        }
+        for theirs in nearby.found {
+            let next = apart.compared.len();
+            apart.compared.entry(theirs.key).or_insert(next);
+        }
+        Ok(apart)
+    }
+
+    pub(super) fn knows(&self, number: usize, theirs: &Candidate) -> bool {
+        self.compared.get(&theirs.key).is_some_and(|claim| !self.meet.contains(&(number, *claim)))
+    }
+}
+
 /// A claim that lies near.
 pub(super) struct Candidate {
     stored: Stored,
+    /// All that decides what it meets.
+    key: String,
     /// None for what this version can't read: it can't be compared, and a newer one will.
     shape: Option<Shape>,
 }
@@ -143,7 +182,9 @@ impl<'c> Nearby<'c> {
                 None => {
                     let stored = Stored::read(row)?;
                     let shape = Shape::new(&stored.claim.root, &stored.claim.pattern).ok();
-                    self.found.push(Candidate { stored, shape });
+                    let FileClaim { root, pattern, lines, .. } = &stored.claim;
+                    let key = format!("{}\0{root}\0{pattern}\0{lines:?}", stored.repository);
+                    self.found.push(Candidate { stored, key, shape });
                     self.by_id.insert(id, self.found.len() - 1);
                     self.found.len() - 1
                 }
@@ -349,7 +390,7 @@ mod tests {
             let tree = TREES[i % TREES.len()];
             let text = random_text(tree.1 == "/");
             let (ground, item) = planned(tree, &text);
-            let meets = |c: &Candidate| item.meets(&ground, c, |mine, theirs| mine.intersect(theirs)).is_some();
+            let meets = |c: &Candidate| item.meets(&ground, c, FilePattern::intersect).is_some();
             let by_scan: BTreeSet<i64> = every.found.iter().filter(|c| meets(c)).map(|c| c.id).collect();
             let mut nearby = Nearby::new(&conn);
             let near = nearby.of(&ground.repository, &item.prefix, &item.place).unwrap();
@@ -358,6 +399,11 @@ mod tests {
                 near.iter().map(|i| nearby.get(*i)).filter(|c| meets(c)).map(|c| c.id).collect();
             assert_eq!(by_index, by_scan, "{text} in {}", ground.root);
             met += by_scan.len();
+            let plan = Plan { ground, items: vec![item] };
+            let apart = Apart::of(&conn, &plan).unwrap();
+            for c in near.iter().map(|i| nearby.get(*i)) {
+                assert_eq!(apart.knows(0, c), !by_scan.contains(&c.id), "{text} in {}", plan.ground.root);
+            }
         }
         assert!(met > 1_000, "the patterns are such that many meet: {met}");
         assert!(spared > 10_000, "and that many need no look: {spared}");

@@ -50,11 +50,17 @@ impl Store {
 
     /// Starts the test `test` again as a child that plays `role`, as `agent`.
     pub(crate) fn child(&self, test: &str, role: &str, agent: &str) -> Process {
+        self.child_with(test, role, agent, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn child_with(&self, test: &str, role: &str, agent: &str, variables: &[(&str, &str)]) -> Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([test, "--exact", "--nocapture", "--test-threads=1"])
             .env(STORE, self.db())
             .env(ROLE, role)
             .env(AGENT, agent)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -108,6 +114,21 @@ impl Process {
     /// Lets the child go past its barrier.
     pub(crate) fn go(&mut self) {
         self.stdin.write_all(b"go\n").unwrap();
+    }
+
+    /// Stops it as SIGSTOP does.
+    pub(crate) fn stop(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on after [`stop`](Self::stop).
+    pub(crate) fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.

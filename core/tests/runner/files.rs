@@ -238,3 +238,29 @@ fn a_thousand_patterns_in_one_call() {
     assert_eq!((found.claimed.len(), found.conflicts.len()), (0, 1001));
     assert_eq!(claim(&b, &files, false).claimed.len(), 0);
 }
+
+#[test]
+fn of_those_who_claim_at_once_one_is_first() {
+    let store = TempStore::new();
+    let repo = store.repository("shop");
+    for round in 0..10 {
+        let agents: Vec<Coordinator> = (0..4).map(|i| store.open_in(&format!("a{i}"), &repo)).collect();
+        let barrier = std::sync::Barrier::new(agents.len());
+        let pattern = format!("r{round}/**/*.ts");
+        let conflicts: Vec<usize> = std::thread::scope(|scope| {
+            let claims: Vec<_> = agents
+                .iter()
+                .map(|pd| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        start(pd, "Race", &[&pattern]).conflicts.len()
+                    })
+                })
+                .collect();
+            claims.into_iter().map(|claim| claim.join().unwrap()).collect()
+        });
+        // The others' claims are refused, so each of them meets the first one's and no other.
+        assert_eq!(conflicts.iter().filter(|n| **n == 0).count(), 1, "{conflicts:?}");
+        assert_eq!(conflicts.iter().sum::<usize>(), 3, "{conflicts:?}");
+    }
+}

@@ -4,6 +4,7 @@
 mod activity;
 mod children;
 mod files;
+mod locks;
 mod notes;
 mod ports;
 mod salvage;

@@ -2,13 +2,13 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use portdaddy_core::{Cancel, ClaimPort, Coordinator, ErrorKind, Release, ScopeChoice, ServiceFilter, Wait};
+use portdaddy_core::{Cancel, ClaimPort, Coordinator, ErrorKind, PortClaim, Release, ScopeChoice, ServiceFilter, Wait};
 
 use crate::children::{Process, Role, Store, git};
 
 const CHILD: &str = "ports::child";
 
-/// What a child does: `claim IDENTITY FIRST-LAST`, `exactly IDENTITY PORT`, `listen`.
+/// What a child does: `claim IDENTITY FIRST-LAST`, `any IDENTITY`, `exactly IDENTITY PORT`, `listen PORT`.
 #[test]
 fn child() {
     let Some(role) = Role::of_this_process() else { return };
@@ -24,12 +24,10 @@ fn child() {
             role.say(&claim.port.to_string());
             role.barrier();
         }
+        ["any", identity] => role.say(&port_or_error(pd.claim(&claim(identity)))),
         ["exactly", identity, port] => {
             let port = Some(port.parse().unwrap());
-            match pd.claim(&ClaimPort { identity: identity.into(), port, ..Default::default() }) {
-                Ok(claim) => role.say(&claim.port.to_string()),
-                Err(e) => role.say(&serde_json::to_string(&e).unwrap()),
-            }
+            role.say(&port_or_error(pd.claim(&ClaimPort { port, ..claim(identity) })));
         }
         ["listen", port] => {
             role.say("ready");
@@ -40,6 +38,10 @@ fn child() {
         }
         _ => panic!("{words:?}"),
     }
+}
+
+fn port_or_error(claimed: portdaddy_core::Result<PortClaim>) -> String {
+    claimed.map_or_else(|e| serde_json::to_string(&e).unwrap(), |claim| claim.port.to_string())
 }
 
 fn claim(identity: &str) -> ClaimPort {
@@ -230,4 +232,20 @@ fn waiting_for_a_service_ends_when_something_listens() {
     let wait = Wait { timeout: None, cancel: Some(cancel) };
     assert_eq!(pd.wait_for_service(&["web"], &wait).unwrap_err().kind(), ErrorKind::Cancelled);
     assert_eq!(pd.wait_for_service::<&str>(&[], &wait).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn the_environment_names_the_range() {
+    let store = Store::new();
+    let (_listener, first) = occupied();
+    let any = |range: &str| store.child_with(CHILD, "any web", "a", &[("PORT_DADDY_RANGE", range)]).said();
+    for wrong in ["80-90", "9000", "9000-8000"] {
+        let e: serde_json::Value = serde_json::from_str(&any(wrong)).unwrap();
+        assert_eq!((&e["code"], &e["fields"]["variable"]), (&"INVALID".into(), &"PORT_DADDY_RANGE".into()), "{e}");
+    }
+    let e: serde_json::Value = serde_json::from_str(&any(&format!("{first}-{first}"))).unwrap();
+    assert_eq!(e["code"], "PORTS_EXHAUSTED", "something listens on the only one: {e}");
+    let port: u16 = any(&format!("{first}-{}", first + 300)).parse().unwrap();
+    assert!((first + 1..=first + 300).contains(&port));
+    assert_eq!(any("3100-3101"), port.to_string(), "what it has, it keeps");
 }

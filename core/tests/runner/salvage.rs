@@ -16,12 +16,7 @@ fn child() {
             let pd = Coordinator::open(options(&role.db, &role.agent).cwd(dir).scope(ScopeChoice::Here)).unwrap();
             begin_work(&pd);
             role.say("working");
-            if role.barrier() {
-                // Thought dead meanwhile, it calls again.
-                pd.note(&NewNote { text: "I was asleep".into(), ..Default::default() }).unwrap();
-                role.say(&pd.take_notices().join("\n"));
-                role.barrier();
-            }
+            role.barrier();
         }
         ("take", agent) => {
             let pd = role.open();
