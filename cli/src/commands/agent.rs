@@ -13,7 +13,7 @@ use crate::output::{Outcome, escape, now_ms};
 /// lives is proven by the processes around it; a heartbeat is for agents that have none.
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
-  pd agent register --agent frontend-builder --identity payments:web --purpose \"Building checkout UI\" --type ai
+  pd agent register --agent frontend-builder --identity payments:web --type ai
   pd agent heartbeat --agent frontend-builder")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 enum Verb {
     /// Say who the agent is and what it is for
     #[command(after_help = "EXAMPLES:
-  pd agent register --agent frontend-builder --identity payments:web --purpose \"Building checkout UI\" --type ai
+  pd agent register --agent frontend-builder --identity payments:web --type ai
   pd agent register --name \"Frontend Agent\"")]
     Register {
         #[command(flatten)]

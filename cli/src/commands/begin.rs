@@ -14,7 +14,7 @@ use crate::output::Outcome;
 /// claimed.
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
-  pd begin \"Building checkout UI\" --identity payments:web --files \"src/components/checkout/*\" src/pages/checkout.tsx
+  pd begin \"Building checkout UI\" --identity payments:web --files \"src/checkout/*\"
   pd begin \"Fix the flaky test\"
   eval \"export PORT_DADDY_SESSION=$(pd begin 'OAuth integration' -q)\"")]
 pub(crate) struct Args {

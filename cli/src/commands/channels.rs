@@ -14,6 +14,7 @@ use crate::output::{Outcome, escape, now_ms};
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     after_help = "EXAMPLES:
   pd channels
   pd channels 'payments:*'

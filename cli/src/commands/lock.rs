@@ -18,9 +18,10 @@ use crate::output::{Mode, Outcome, Patience, escape, now_ms};
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     subcommand_negates_reqs = true,
     after_help = "EXAMPLES:
-  pd lock db-migrations && npx prisma migrate dev; pd unlock db-migrations
+  pd lock db-migrations && { npx prisma migrate dev; pd unlock db-migrations; }
   pd lock db-migrations || echo \"Migrations already running, skipping\"
   pd lock db-migrations --wait 5m --purpose \"adding the refunds table\"
   pd lock extend db-migrations --ttl 10m"
@@ -29,11 +30,11 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Verb>,
     /// The lock's name (after `--` if it is the name of a subcommand)
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required_unless_present = "wait")]
     name: Option<String>,
     /// Wait while it is held, for ever or so long (then exit code 4)
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = parse)]
-    wait: Option<Option<Duration>>,
+    #[arg(long, value_name = "DURATION", num_args = 0..=1)]
+    wait: Option<Option<String>>,
     /// End the lease after so long, whatever its holder does
     #[arg(long, value_name = "DURATION", value_parser = parse_ms)]
     ttl: Option<i64>,
@@ -69,10 +70,11 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         })?;
         return Ok(DONE);
     }
-    let name = args.name.unwrap_or_default();
+    let blocking = args.wait.is_some();
+    let (name, timeout) = name_and_timeout(args.name, args.wait.flatten())?;
     let options = LockOptions {
-        blocking: args.wait.is_some(),
-        wait: Wait { timeout: args.wait.flatten(), cancel: None },
+        blocking,
+        wait: Wait { timeout, cancel: None },
         ttl_ms: args.ttl,
         purpose: args.purpose,
         patient: args.patient,
@@ -91,6 +93,16 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         ));
     }
     Ok(DONE)
+}
+
+/// The name and how long to wait: in `pd lock --wait NAME` the name stands where a duration could.
+fn name_and_timeout(name: Option<String>, wait: Option<String>) -> Result<(String, Option<Duration>), Error> {
+    match (name, wait) {
+        (Some(name), None) => Ok((name, None)),
+        (Some(name), Some(wait)) => Ok((name, Some(parse(&wait).map_err(Error::invalid)?))),
+        (None, Some(wait)) if parse(&wait).is_err() => Ok((wait, None)),
+        (None, _) => Err(Error::invalid("the lock's NAME is missing").hint("pd lock db-migrations --wait 5m")),
+    }
 }
 
 /// Takes a lock as the shell does, and says after a second whom it waits for.

@@ -198,6 +198,10 @@ mod tests {
         walk(&built(), "pd", &mut |path, command| {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("EXAMPLES:\n  "), "{path} has no examples");
+            let examples = help.split_once("EXAMPLES:").map_or("", |(_, examples)| examples);
+            for line in examples.lines() {
+                assert!(line.is_empty() || line.starts_with("  ") && line.len() <= 90, "{path}: {line}");
+            }
             for option in ["json", "quiet", "db", "scope", "global", "agent", "session"] {
                 assert!(command.get_arguments().any(|a| a.get_id() == option), "{path} has no --{option}");
             }

@@ -20,6 +20,7 @@ const SHOWN: usize = 10;
 #[derive(clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     after_help = "EXAMPLES:
   pd salvage --project payments
   pd salvage claim database-builder

@@ -11,7 +11,7 @@ use crate::output::{Outcome, escape, now_ms};
 /// Start, end and look at units of work
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
-  pd session start \"Building payment API\" --files \"src/api/payments/*\" src/types/Payment.ts
+  pd session start \"Building payment API\" --files \"src/api/*\" src/types.ts
   pd session end \"API ready\"")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -25,8 +25,8 @@ enum Verb {
     /// The session starts even where others have claimed overlapping files: each overlap is a warning, and what is free
     /// is claimed. --force claims the rest too.
     #[command(after_help = "EXAMPLES:
-  pd session start \"Building checkout UI\" --files \"src/components/checkout/*\" src/pages/checkout.tsx
-  pd session start \"OAuth integration\" --files src/middleware/auth.ts --force
+  pd session start \"Building checkout UI\" --files \"src/checkout/*\" src/app.tsx
+  pd session start \"OAuth integration\" --files src/auth.ts --force
   pd session start --files src/db/schema.ts \"Database schema\"")]
     Start {
         #[command(flatten)]

@@ -39,7 +39,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         })
     })?;
     if ownership.owners.is_empty() {
-        app.ui.status(format_args!("Nobody has claimed {}", escape(&ownership.path)));
+        app.ui.status(format_args!("Nobody has claimed {}", escape(&args.path)));
         return Ok(NO);
     }
     Ok(DONE)

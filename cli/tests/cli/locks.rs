@@ -79,6 +79,11 @@ fn extend_is_a_subcommand_and_may_be_a_name() {
     assert_run!(place.pd(&["lock", "extend", "x", "--ttl", "10m"]), @"Extended x (token N, ends in 10m)");
     place.ok(&["lock", "--", "extend"]);
     assert_eq!(place.json(&["locks"])["locks"][0]["name"], "extend");
+    place.ok(&["lock", "--wait", "y"]);
+    place.ok(&["lock", "--wait", "5s", "z"]);
+    place.ok(&["lock", "help"]);
+    assert_eq!(place.json(&["locks"])["locks"].as_array().unwrap().len(), 5);
+    assert_eq!(place.pd(&["lock", "--wait", "5s"]).exit, 2);
     assert_eq!(place.pd(&["lock"]).exit, 2);
     assert_eq!(place.pd(&["lock", "x", "--wait", "soon"]).exit, 2);
 }
