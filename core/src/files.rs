@@ -334,7 +334,7 @@ impl Ground {
         let exists = path.contains(['*', '?', '[', '{']) && self.cwd.join(path).symlink_metadata().is_ok();
         let mut planned = if exists { self.planned(&escaped(path), lines)? } else { self.planned(path, lines)? };
         if planned.shape.pattern.is_literal() && self.is_file(&planned, path) {
-            planned.shape = planned.shape.as_file();
+            planned.shape = planned.shape.into_file();
         }
         Ok(planned)
     }

@@ -46,8 +46,8 @@ impl Shape {
         Ok(Shape { pattern, absolute, is_file: false })
     }
 
-    pub(super) fn as_file(self) -> Shape {
-        Shape { pattern: self.pattern.as_file(), absolute: self.absolute.as_file(), is_file: true }
+    pub(super) fn into_file(self) -> Shape {
+        Shape { pattern: self.pattern.into_file(), absolute: self.absolute.into_file(), is_file: true }
     }
 }
 
@@ -188,7 +188,7 @@ impl<'c> Nearby<'c> {
                 None => {
                     let stored = Stored::read(row)?;
                     let shape = Shape::new(&stored.claim.root, &stored.claim.pattern).ok();
-                    let shape = if stored.is_file { shape.map(Shape::as_file) } else { shape };
+                    let shape = if stored.is_file { shape.map(Shape::into_file) } else { shape };
                     let FileClaim { root, pattern, lines, .. } = &stored.claim;
                     let key = format!("{}\0{root}\0{pattern}\0{lines:?}\0{}", stored.repository, stored.is_file);
                     self.found.push(Candidate { stored, key, shape });

@@ -103,7 +103,7 @@ impl FilePattern {
 
     /// The same path taken for a file: nothing is below it. Patterns with wildcards stay what they are.
     #[must_use]
-    pub fn as_file(mut self) -> FilePattern {
+    pub fn into_file(mut self) -> FilePattern {
         if self.literal {
             for segs in self.alternatives.iter_mut().filter(|segs| segs.len() > 1) {
                 segs.pop_if(|last| matches!(last, Seg::Deep));
@@ -372,13 +372,13 @@ mod tests {
 
     #[test]
     fn a_file_has_nothing_below_it() {
-        let file = pattern("src/a.ts").as_file();
+        let file = pattern("src/a.ts").into_file();
         assert!(file.matches("src/a.ts") && !file.matches("src/a.ts/x.test.ts"));
         assert_eq!(file.intersect(&pattern("src/**/*.test.ts")), None);
         assert_eq!(file.intersect(&pattern("src/**")).as_deref(), Some("src/a.ts"));
         assert_eq!(file.intersect(&pattern("src")).as_deref(), Some("src/a.ts"));
         assert_eq!(file.literal_prefix(), "src/a.ts");
-        assert_eq!(pattern("src/*").as_file(), pattern("src/*"));
+        assert_eq!(pattern("src/*").into_file(), pattern("src/*"));
     }
 
     #[test]
