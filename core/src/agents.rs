@@ -26,6 +26,9 @@ use crate::wake::Topic;
 /// A sign of life is written at most this often.
 const TOUCH_EVERY_MS: i64 = 5_000;
 
+/// The dead who left nothing unfinished are listed this long.
+const FORGOTTEN_AFTER_MS: i64 = 24 * 3600 * 1000;
+
 /// How an agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,7 +108,7 @@ pub struct AgentFilter {
     pub all: bool,
     /// Only identities of this project.
     pub project: Option<String>,
-    /// Also those that said goodbye.
+    /// Also those that said goodbye, and those dead for more than a day who left nothing unfinished.
     pub left: bool,
 }
 
@@ -245,6 +248,10 @@ impl Coordinator {
                 .collect::<Result<_, _>>()?;
             for (id, is_here) in ids {
                 let agent = load_by_id(conn, &id, now, &*inputs.liveness)?;
+                let long_dead = agent.died_ms.is_some_and(|died| now.wall_ms - died > FORGOTTEN_AFTER_MS);
+                if long_dead && !agent.unfinished && !filter.left {
+                    continue;
+                }
                 let wanted = filter.project.as_ref().is_none_or(|project| {
                     agent.identity.as_ref().is_some_and(|i| crate::identity::in_project(i, project))
                 });

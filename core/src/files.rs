@@ -332,7 +332,22 @@ impl Ground {
         let (path, lines) = split_lines(input)?;
         // `app/[id]/page.tsx` is what a shell writes for a file of that name: what exists is meant as it is.
         let exists = path.contains(['*', '?', '[', '{']) && self.cwd.join(path).symlink_metadata().is_ok();
-        if exists { self.planned(&escaped(path), lines) } else { self.planned(path, lines) }
+        let mut planned = if exists { self.planned(&escaped(path), lines)? } else { self.planned(path, lines)? };
+        if planned.shape.pattern.is_literal() && self.is_file(&planned, path) {
+            planned.shape = planned.shape.into_file();
+        }
+        Ok(planned)
+    }
+
+    /// Whether a plain path is a file's, which has nothing below it. The disk decides; what isn't there yet is a file if
+    /// lines of it are meant or its name has an extension.
+    fn is_file(&self, planned: &Planned, input: &str) -> bool {
+        let path = self.path.join(&planned.prefix);
+        match path.metadata() {
+            Ok(found) => !found.is_dir(),
+            Err(_) if input.ends_with('/') => false,
+            Err(_) => planned.lines.is_some() || path.extension().is_some(),
+        }
     }
 
     fn planned(&self, path: &str, lines: Option<LineRange>) -> Result<Planned> {
@@ -421,8 +436,9 @@ pub(crate) fn insert(
             continue;
         }
         tx.prepare_cached(
-            "INSERT INTO claims (scope, session, repository, root, pattern, prefix, place, first_line, last_line, forced, since_ms)
-             VALUES ((SELECT scope FROM sessions WHERE id = ?1), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO claims (scope, session, repository, root, pattern, file, prefix, place, first_line, last_line,
+                                 forced, since_ms)
+             VALUES ((SELECT scope FROM sessions WHERE id = ?1), ?1, ?2, ?3, ?4, ?11, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute((
             &session.id,
@@ -435,6 +451,7 @@ pub(crate) fn insert(
             item.lines.map(|l| l.last),
             blocked,
             tx.now.wall_ms,
+            item.shape.is_file,
         ))?;
         let claim = FileClaim {
             session: session.id.clone(),
@@ -481,12 +498,14 @@ struct Stored {
     scope: i64,
     repository: String,
     purpose: String,
+    /// The pattern is a file's path.
+    is_file: bool,
     claim: FileClaim,
 }
 
 /// The session comes second: what is asked for is always the claim.
 const CLAIMS: &str = "SELECT c.id, c.scope, c.repository, s.purpose, c.session, s.agent, coalesce(a.name, s.agent),
-        c.pattern, c.root, c.first_line, c.last_line, c.forced, c.since_ms, o.name
+        c.pattern, c.root, c.first_line, c.last_line, c.forced, c.since_ms, o.name, c.file
  FROM claims c CROSS JOIN sessions s ON s.id = c.session CROSS JOIN scopes o ON o.id = c.scope
       LEFT JOIN agents a ON a.id = s.agent";
 
@@ -507,7 +526,15 @@ impl Stored {
             since_ms: row.get(12)?,
             scope: row.get(13)?,
         };
-        Ok(Stored { id: row.get(0)?, scope: row.get(1)?, repository: row.get(2)?, purpose: row.get(3)?, claim })
+        let is_file = row.get(14)?;
+        Ok(Stored {
+            id: row.get(0)?,
+            scope: row.get(1)?,
+            repository: row.get(2)?,
+            purpose: row.get(3)?,
+            is_file,
+            claim,
+        })
     }
 }
 

@@ -84,7 +84,7 @@ pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_line
 pub use identity::{Identity, IdentityPattern};
 pub use ids::{Random, SystemRandom};
 pub use life::{Holds, Liveness, Proof, ProofKind, SystemLiveness};
-pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, Tie, Unlock};
+pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, OnWait, Tie, Unlock};
 pub use messages::{ChannelFilter, ChannelInfo, ChannelList, Message, MessageFilter, Publish, Published};
 pub use notes::{NewNote, Note, NoteFilter, NoteList, WrittenNote};
 pub use pattern::ChannelPattern;

@@ -30,6 +30,8 @@ const BELOW_PLACE: &str = "c.place >= ?1 AND c.place < ?2";
 pub(super) struct Shape {
     pub(super) pattern: FilePattern,
     absolute: FilePattern,
+    /// Both are a file's path.
+    pub(super) is_file: bool,
 }
 
 impl Shape {
@@ -41,7 +43,11 @@ impl Shape {
             (base, ".") => FilePattern::parse(base)?,
             (base, text) => FilePattern::parse(&format!("{base}/{text}"))?,
         };
-        Ok(Shape { pattern, absolute })
+        Ok(Shape { pattern, absolute, is_file: false })
+    }
+
+    pub(super) fn into_file(self) -> Shape {
+        Shape { pattern: self.pattern.into_file(), absolute: self.absolute.into_file(), is_file: true }
     }
 }
 
@@ -182,8 +188,9 @@ impl<'c> Nearby<'c> {
                 None => {
                     let stored = Stored::read(row)?;
                     let shape = Shape::new(&stored.claim.root, &stored.claim.pattern).ok();
+                    let shape = if stored.is_file { shape.map(Shape::into_file) } else { shape };
                     let FileClaim { root, pattern, lines, .. } = &stored.claim;
-                    let key = format!("{}\0{root}\0{pattern}\0{lines:?}", stored.repository);
+                    let key = format!("{}\0{root}\0{pattern}\0{lines:?}\0{}", stored.repository, stored.is_file);
                     self.found.push(Candidate { stored, key, shape });
                     self.by_id.insert(id, self.found.len() - 1);
                     self.found.len() - 1

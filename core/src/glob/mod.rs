@@ -101,6 +101,17 @@ impl FilePattern {
         self.literal
     }
 
+    /// The same path taken for a file: nothing is below it. Patterns with wildcards stay what they are.
+    #[must_use]
+    pub fn into_file(mut self) -> FilePattern {
+        if self.literal {
+            for segs in self.alternatives.iter_mut().filter(|segs| segs.len() > 1) {
+                segs.pop_if(|last| matches!(last, Seg::Deep));
+            }
+        }
+        self
+    }
+
     /// The leading plain directories, or the whole path of a literal pattern, without escapes:
     /// `src/api/*` gives `src/api/`, `src/a.ts` gives `src/a.ts`, and `**/x` gives nothing.
     ///
@@ -357,6 +368,17 @@ mod tests {
             assert_eq!(pattern(canonical), parsed, "{text}");
             assert_eq!(split_lines(canonical).unwrap(), (canonical, None));
         }
+    }
+
+    #[test]
+    fn a_file_has_nothing_below_it() {
+        let file = pattern("src/a.ts").into_file();
+        assert!(file.matches("src/a.ts") && !file.matches("src/a.ts/x.test.ts"));
+        assert_eq!(file.intersect(&pattern("src/**/*.test.ts")), None);
+        assert_eq!(file.intersect(&pattern("src/**")).as_deref(), Some("src/a.ts"));
+        assert_eq!(file.intersect(&pattern("src")).as_deref(), Some("src/a.ts"));
+        assert_eq!(file.literal_prefix(), "src/a.ts");
+        assert_eq!(pattern("src/*").into_file(), pattern("src/*"));
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub enum Tie {
     Handle,
 }
 
+/// What a wait for a lock tells its caller when it begins.
+pub type OnWait = Arc<dyn Fn(&LockInfo) + Send + Sync>;
+
 /// How to take a lock. The default waits for ever, in a program's name.
 #[derive(Clone)]
 pub struct LockOptions {
@@ -71,7 +74,7 @@ pub struct LockOptions {
     /// The locks that the caller's process runs under: the value of `PORT_DADDY_LOCK_CHAIN`.
     pub chain: Option<String>,
     /// Told once, when the wait begins, who holds the lock.
-    pub on_wait: Option<Arc<dyn Fn(&LockInfo) + Send + Sync>>,
+    pub on_wait: Option<OnWait>,
 }
 
 impl Default for LockOptions {

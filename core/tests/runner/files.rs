@@ -264,3 +264,25 @@ fn of_those_who_claim_at_once_one_is_first() {
         assert_eq!(conflicts.iter().sum::<usize>(), 3, "{conflicts:?}");
     }
 }
+
+#[test]
+fn a_claimed_file_has_nothing_below_it() {
+    let store = TempStore::new();
+    let repo = store.repository("repo");
+    std::fs::create_dir_all(repo.join("src/lib")).unwrap();
+    std::fs::write(repo.join("src/main"), "").unwrap();
+    let (a, b) = (store.open_in("a", &repo), store.open_in("b", &repo));
+    // A file, a directory, a file and a directory that aren't there yet.
+    let files = ["src/main", "src/lib", "src/new.ts", "later"].map(str::to_owned).to_vec();
+    a.start_session(&NewSession { purpose: "p".into(), files, ..NewSession::default() }).unwrap();
+    let session = NewSession { purpose: "q".into(), ..NewSession::default() };
+    b.start_session(&session).unwrap();
+    let meets = |pattern: &str| {
+        let claim = ClaimFiles { files: vec![pattern.into()], ..ClaimFiles::default() };
+        b.claim_files(&claim).unwrap().conflicts.into_iter().map(|c| c.with.pattern).collect::<Vec<_>>()
+    };
+    assert_eq!(meets("src/**/*.test.ts"), ["src/lib"]);
+    assert_eq!(meets("later/x.ts"), ["later"]);
+    assert_eq!(meets("src/new.ts"), ["src/new.ts"]);
+    assert_eq!(meets("src/ma*"), ["src/main"]);
+}

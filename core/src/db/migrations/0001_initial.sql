@@ -100,6 +100,7 @@ CREATE TABLE claims (
     repository TEXT NOT NULL,   -- key of the repository, '' outside git
     root       TEXT NOT NULL,   -- the working tree's root, '/' outside git
     pattern    TEXT NOT NULL,   -- relative to root
+    file       INTEGER NOT NULL DEFAULT 0,  -- 1: the path of a file, with nothing below it
     prefix     TEXT NOT NULL,   -- its literal beginning
     place      TEXT NOT NULL,   -- root and literal beginning: an absolute path
     first_line INTEGER,
