@@ -380,8 +380,11 @@ impl Subscription {
             let latched = inner.db.read(|conn| messages::load(conn, seq, now_ms))?;
             self.pending.extend(latched.map(|(message, _)| (message, true)));
         }
+        let Some((message, _)) = self.pending.front() else { return Ok(None) };
+        // First, so that a failure here loses nothing: the message is still pending.
+        let (channel, from) = (message.channel.clone(), message.agent.clone());
+        self.mark_delivered(&channel, from.as_deref())?;
         let Some((message, replayed)) = self.pending.pop_front() else { return Ok(None) };
-        self.mark_delivered(&message.channel)?;
         let sender_state = match &message.agent {
             Some(agent) if replayed => {
                 let now = inner.now()?;
@@ -482,7 +485,7 @@ impl Subscription {
     }
 
     /// Notes what a message has fulfilled, and says what is still waited for.
-    fn mark_delivered(&mut self, channel: &str) -> Result<()> {
+    fn mark_delivered(&mut self, channel: &str, from: Option<&str>) -> Result<()> {
         let mut changed = false;
         for watched in self.patterns.iter_mut().filter(|w| !w.delivered) {
             if watched.pattern.matches(channel) {
@@ -490,18 +493,23 @@ impl Subscription {
                 changed = true;
             }
         }
-        if !changed || self.ticket.is_none() {
-            return Ok(());
-        }
+        let Some(ticket) = self.ticket.filter(|_| changed) else { return Ok(()) };
         let left = self.undelivered();
+        let agent = self.coordinator.inner.caller.agent.clone();
+        self.coordinator.inner.db.write(Durability::Process, |tx| {
+            let Some((scope, since_ms)) = waiters::begun(tx, ticket)? else { return Ok(()) };
+            let detail = json!({"from": from, "waited_ms": tx.now.wall_ms - since_ms});
+            activity::record_as(tx, agent.as_deref(), scope, "channel.receive", channel, detail)?;
+            if left.is_empty() {
+                waiters::remove(tx, ticket).map(|_| ())
+            } else {
+                waiters::rename(tx, ticket, &join(&left))
+            }
+        })?;
         if left.is_empty() {
-            return self.unrecord();
+            self.ticket = None;
         }
-        let ticket = self.ticket;
-        self.coordinator.inner.db.write(Durability::Process, |tx| match ticket {
-            Some(ticket) => waiters::rename(tx, ticket, &join(&left)),
-            None => Ok(()),
-        })
+        Ok(())
     }
 
     /// Records the wait, once, while some pattern has delivered nothing.

@@ -87,6 +87,14 @@ pub(crate) fn remove(tx: &Tx<'_>, ticket: i64) -> Result<bool> {
     Ok(tx.prepare_cached("DELETE FROM waiters WHERE ticket = ?1")?.execute([ticket])? > 0)
 }
 
+/// The scope of a wait and when it began; none if the row is gone.
+pub(crate) fn begun(tx: &Tx<'_>, ticket: i64) -> Result<Option<(i64, i64)>> {
+    Ok(tx
+        .prepare_cached("SELECT scope, since_ms FROM waiters WHERE ticket = ?1")?
+        .query_row([ticket], |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?)
+}
+
 /// Says what is still waited for.
 pub(crate) fn rename(tx: &Tx<'_>, ticket: i64, name: &str) -> Result<()> {
     tx.prepare_cached("UPDATE waiters SET name = ?2 WHERE ticket = ?1")?.execute((ticket, name))?;

@@ -42,6 +42,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKPOINT_AT: i32 = 1_000;
 /// With so many, even a commit that should be quick does.
 const CHECKPOINT_AT_LAST: i32 = 8_000;
+/// The same for a process that lives for one call: where it is alone, opening the file reads the whole WAL, so a long one
+/// costs every call more than its share of a checkpoint.
+const CHECKPOINT_AT_SHORT: i32 = 256;
 
 /// What a commit must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub(crate) struct Db {
     gate: Gate,
     wakes: Wakes,
     inputs: Inputs,
+    /// The process is one shell command.
+    short_lived: bool,
 }
 
 struct Writer {
@@ -82,7 +87,7 @@ struct Writer {
 
 impl Db {
     /// Opens the file at an [`absolute`] path, creating or migrating it first where needed.
-    pub(crate) fn open(path: &Path, force_poll: bool, inputs: Inputs) -> Result<Db> {
+    pub(crate) fn open(path: &Path, force_poll: bool, short_lived: bool, inputs: Inputs) -> Result<Db> {
         let path = path.to_path_buf();
         let dir = path.parent().unwrap_or(Path::new("/"));
         sys::filesystem::prepare_dir(dir)?;
@@ -103,6 +108,7 @@ impl Db {
             gate,
             wakes,
             inputs,
+            short_lived,
             path,
         })
     }
@@ -185,7 +191,11 @@ impl Db {
 
     /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken.
     fn checkpoint_if_due(&self, durability: Durability) {
-        let limit = if durability == Durability::Power { CHECKPOINT_AT } else { CHECKPOINT_AT_LAST };
+        let limit = match durability {
+            _ if self.short_lived => CHECKPOINT_AT_SHORT,
+            Durability::Power => CHECKPOINT_AT,
+            Durability::Process => CHECKPOINT_AT_LAST,
+        };
         let Some(mut slot) = self.writer.try_lock() else { return };
         let Some(writer) = slot.as_mut() else { return };
         let pages = writer.wal_pages.load(Ordering::Relaxed);

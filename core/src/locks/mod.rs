@@ -308,8 +308,14 @@ impl Coordinator {
             held_elsewhere = elsewhere(tx, actor.scope, name)?;
             let Some(holder) = settle(tx, actor.scope, name)? else {
                 let live = if tie_handle { live.as_deref() } else { None };
-                let grant =
-                    Grant { agent, live, ticket: None, ttl_ms: options.ttl_ms, purpose: options.purpose.as_deref() };
+                let grant = Grant {
+                    agent,
+                    live,
+                    ticket: None,
+                    ttl_ms: options.ttl_ms,
+                    purpose: options.purpose.as_deref(),
+                    waited: None,
+                };
                 return grant.insert(tx, actor.scope, name).map(Asked::Granted);
             };
             let Some(live) = live.as_deref().filter(|_| options.blocking) else { return Ok(Asked::Held) };
@@ -543,6 +549,8 @@ struct Grant<'a> {
     ticket: Option<i64>,
     ttl_ms: Option<i64>,
     purpose: Option<&'a str>,
+    /// For one who waited: who had it before, and since when it waited.
+    waited: Option<(Option<&'a str>, i64)>,
 }
 
 impl Grant<'_> {
@@ -568,13 +576,19 @@ impl Grant<'_> {
             self.ttl_ms.map(|t| tx.now.awake_ms + t),
             tx.now.boot,
         ))?;
-        activity::record_as(tx, Some(self.agent), scope, "lock.grant", name, json!({"token": token}))?;
+        let detail = match self.waited {
+            Some((from, since_ms)) => {
+                json!({"token": token, "from": from, "waited_ms": tx.now.wall_ms - since_ms})
+            }
+            None => json!({"token": token}),
+        };
+        activity::record_as(tx, Some(self.agent), scope, "lock.grant", name, detail)?;
         Ok(token)
     }
 }
 
 /// Gives a free lock to a waiter and wakes it.
-fn grant_to(tx: &Tx<'_>, waiter: &Waiter) -> Result<()> {
+fn grant_to(tx: &Tx<'_>, waiter: &Waiter, from: Option<&str>) -> Result<()> {
     let agent = waiter.agent.as_deref().ok_or_else(|| Error::internal("a waiter for a lock without an agent"))?;
     let grant = Grant {
         agent,
@@ -582,6 +596,7 @@ fn grant_to(tx: &Tx<'_>, waiter: &Waiter) -> Result<()> {
         ticket: Some(waiter.ticket),
         ttl_ms: waiter.ttl_ms,
         purpose: waiter.purpose.as_deref(),
+        waited: waiters::begun(tx, waiter.ticket)?.map(|(_, since_ms)| (from, since_ms)),
     };
     grant.insert(tx, waiter.scope, &waiter.name)?;
     waiters::remove(tx, waiter.ticket)?;
@@ -594,7 +609,7 @@ fn hand_over(tx: &Tx<'_>, row: &Row) -> Result<()> {
     tx.prepare_cached("DELETE FROM locks WHERE scope = ?1 AND name = ?2 AND token = ?3")?
         .execute((row.scope, &row.name, row.token))?;
     if let Some(first) = waiters::first_for_lock(tx, row.scope, &row.name)? {
-        grant_to(tx, &first)?;
+        grant_to(tx, &first, Some(&row.agent))?;
     }
     Ok(())
 }

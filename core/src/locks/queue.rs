@@ -107,7 +107,7 @@ impl Queue<'_> {
             if settle(tx, self.scope, self.name)?.is_none()
                 && let Some(first) = waiters::first_for_lock(tx, self.scope, self.name)?
             {
-                grant_to(tx, &first)?;
+                grant_to(tx, &first, None)?;
             }
             Ok(())
         })
