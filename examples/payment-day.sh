@@ -32,7 +32,7 @@ echo 'export interface Payment {}' >src/types/Payment.ts
 be() { # id, name, identity, purpose
     PORT_DADDY_AGENT=$1
     export PORT_DADDY_AGENT
-    "$pd" -q agent register --name "$2" --identity "$3" --purpose "$4" --type ai
+    "$pd" -q agent register --name "$2" --identity "$3" --purpose "$4" --type ai >/dev/null
 }
 pd() { "$pd" "$@"; }
 work() { sleep 0.2; }
@@ -142,8 +142,9 @@ echo
 echo "The agents (pd agents)"
 "$pd" agents
 echo
-echo "Who waited for whom (pd log --type wait)"
-"$pd" log --type wait
+echo "Who waited for whom (pd log --type channel.receive, lock.grant)"
+"$pd" log --type channel.receive
+"$pd" log --type lock.grant
 echo
 echo "The port (pd ps)"
 "$pd" ps

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 /// Reads a duration that isn't negative.
@@ -56,6 +57,15 @@ pub(crate) fn parse_since(text: &str) -> Result<Since, String> {
 /// How long ago something was, for people.
 pub(crate) fn ago(then_ms: i64, now_ms: i64) -> String {
     format!("{} ago", length(now_ms - then_ms))
+}
+
+/// A moment by the clock on the wall: the time if it is of today, else with the date.
+pub(crate) fn moment(then_ms: i64, now_ms: i64) -> String {
+    let zone = TimeZone::system();
+    let local = |ms| Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned_datetime(zone.clone());
+    let (then, now) = (local(then_ms), local(now_ms));
+    let format = if then.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    then.strftime(format).to_string()
 }
 
 /// A length of time in its largest whole unit.

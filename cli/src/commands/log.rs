@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::stream;
 use crate::app::App;
-use crate::duration::{Since, ago, parse_since};
+use crate::duration::{Since, moment, parse_since};
 use crate::exit_code::{DONE, Exit};
 use crate::output::{Mode, Outcome, escape, json_line, now_ms};
 
@@ -65,14 +65,53 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     Ok(DONE)
 }
 
-/// `3m ago [Backend Agent] lock.grant db-migrations {"token":7}`
+/// `16:40:12 lock.grant       [Backend Agent] took db-migrations`
 fn line(entry: &Activity, now: i64) -> Outcome<String> {
     let name = entry.agent_name.as_deref().unwrap_or("-");
-    let detail = match &entry.detail {
-        Value::Null => String::new(),
-        Value::Object(fields) if fields.is_empty() => String::new(),
-        detail => format!(" {}", json_line(detail)?),
-    };
-    let (kind, subject) = (escape(&entry.kind), escape(&entry.subject));
-    Ok(format!("{} [{}] {kind} {subject}{detail}", ago(entry.at_ms, now), escape(name)))
+    let (at, kind) = (moment(entry.at_ms, now), escape(&entry.kind));
+    Ok(format!("{at} {kind:<16} [{}] {}", escape(name), escape(&sentence(entry)?)))
+}
+
+/// What was done, in words.
+fn sentence(entry: &Activity) -> Outcome<String> {
+    let subject = &entry.subject;
+    let text = |name: &str| entry.detail[name].as_str().unwrap_or("?");
+    let number = |name: &str| entry.detail[name].as_i64().unwrap_or(0);
+    let waited = || format!("after {} ms", number("waited_ms"));
+    Ok(match entry.kind.as_str() {
+        "agent.dead" => format!("is dead: {}", text("proof")),
+        "session.start" => format!("started {subject}: {}", text("purpose")),
+        "session.end" => format!("ended {subject} ({})", text("status")),
+        "files.claim" => format!("claimed {}", patterns(&entry.detail)),
+        "publish" => format!("published {subject}, {} waiting", number("waiting")),
+        "channel.wait" => format!("waits for {subject}"),
+        "channel.receive" => match entry.detail["from"].as_str() {
+            Some(from) => format!("received {subject} from {from} {}", waited()),
+            None => format!("received {subject} {}", waited()),
+        },
+        "lock.wait" => format!("waits for {subject}, held by {}", text("held_by")),
+        "lock.grant" => match entry.detail["from"].as_str() {
+            Some(from) => format!("took {subject} over from {from} {}", waited()),
+            None => format!("took {subject}"),
+        },
+        "lock.release" => format!("released {subject}"),
+        "lock.force" => format!("took {subject} away from {}", text("holder")),
+        "lock.expire" => format!("the lease of {subject} ran out"),
+        "lock.orphan" => format!("left {subject} behind"),
+        "port.claim" => format!("got port {} for {subject}", number("port")),
+        _ => match &entry.detail {
+            Value::Null => subject.clone(),
+            Value::Object(fields) if fields.is_empty() => subject.clone(),
+            detail => format!("{subject} {}", json_line(detail)?),
+        },
+    })
+}
+
+fn patterns(detail: &Value) -> String {
+    let named: Vec<&str> = detail["patterns"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let more = detail["count"].as_u64().map_or(0, |n| n.saturating_sub(named.len() as u64));
+    match more {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
