@@ -13,6 +13,8 @@
 
 mod gate;
 mod schema;
+#[cfg(unix)]
+mod vfs;
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
