@@ -209,7 +209,8 @@ fn threads_of_one_program_that_cross_are_no_false_deadlock() {
     let two = a.lock("two", &now_or_never()).unwrap().unwrap();
     std::thread::scope(|scope| {
         // Each waits for what the main thread holds and will release: nothing here is stuck.
-        let waiters = ["one", "two"].map(|name| scope.spawn(|| a.lock(name, &at_most(LONG)).unwrap().unwrap().release()));
+        let waiters =
+            ["one", "two"].map(|name| scope.spawn(|| a.lock(name, &at_most(LONG)).unwrap().unwrap().release()));
         until_waiting(&a, "one", 1);
         until_waiting(&a, "two", 1);
         drop((one, two));
