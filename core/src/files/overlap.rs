@@ -288,11 +288,8 @@ impl Planned {
     pub(super) fn overlap(&self, ground: &Ground, theirs: &Candidate, meeting: Meeting, state: AgentState) -> Overlap {
         let same_worktree = meeting.same_worktree();
         let on_disk = matches!(meeting, Meeting::Disk(_));
-        let (mine, other) = if on_disk {
-            (&self.shape.absolute, theirs.absolute())
-        } else {
-            (&self.shape.pattern, theirs.pattern())
-        };
+        let (mine, other) =
+            if on_disk { (&self.shape.absolute, theirs.absolute()) } else { (&self.shape.pattern, theirs.pattern()) };
         let (Meeting::Here(path) | Meeting::OtherTree(path) | Meeting::Disk(path)) = meeting;
         let within = on_disk.then(|| stored_path(&ground.root, ""));
         let conflict = Conflict {
