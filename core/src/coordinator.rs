@@ -224,7 +224,7 @@ impl Coordinator {
         if face == Face::Library {
             refuse_second_copy(&crate::db::live_dir(&path))?;
         }
-        let db = Db::open(&path, poll, face == Face::Shell, Inputs { clock, liveness, random })?;
+        let db = Db::open(&path, face == Face::Shell, poll, Inputs { clock, liveness, random })?;
         let inner = Inner {
             db,
             caller,

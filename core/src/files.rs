@@ -280,7 +280,7 @@ impl Coordinator {
             let mut nearby = Nearby::new(conn);
             let mut states: HashMap<String, AgentState> = HashMap::new();
             let mut owners = Vec::new();
-            for index in nearby.of(&ground.repository, &item.prefix, &item.place)? {
+            for index in nearby.of(&ground, &item)? {
                 let theirs = nearby.get(index);
                 let touch = |path: &FilePattern, claim: &FilePattern| match is_directory {
                     true => path.intersect(claim),
@@ -406,7 +406,7 @@ pub(crate) fn insert(
             continue;
         }
         let mut blocked = false;
-        for index in nearby.of(&ground.repository, &item.prefix, &item.place)? {
+        for index in nearby.of(ground, item)? {
             let theirs = nearby.get(index);
             if theirs.claim.session == session.id || apart.knows(number, theirs) {
                 continue;

@@ -13,6 +13,8 @@
 
 mod gate;
 mod schema;
+#[cfg(unix)]
+mod vfs;
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -42,9 +44,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKPOINT_AT: i32 = 1_000;
 /// With so many, even a commit that should be quick does.
 const CHECKPOINT_AT_LAST: i32 = 8_000;
-/// The same for a process that lives for one call: where it is alone, opening the file reads the whole WAL, so a long one
-/// costs every call more than its share of a checkpoint.
-const CHECKPOINT_AT_SHORT: i32 = 256;
+/// The same for a process that ends soon. When nobody else has the file open, each one reads the whole WAL before it
+/// can do anything (2 to 3 µs a page), and what a checkpoint put back is forgotten unless the WAL is emptied.
+const CHECKPOINT_AT_BRIEF: i32 = 200;
+const CHECKPOINT_AT_LAST_BRIEF: i32 = 500;
 
 /// What a commit must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +72,10 @@ pub(crate) struct Db {
     pid: u32,
     writer: ManuallyDrop<Mutex<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Vec<Connection>>>,
+    brief: bool,
     gate: Gate,
     wakes: Wakes,
     inputs: Inputs,
-    /// The process is one shell command.
-    short_lived: bool,
 }
 
 struct Writer {
@@ -86,8 +88,9 @@ struct Writer {
 }
 
 impl Db {
-    /// Opens the file at an [`absolute`] path, creating or migrating it first where needed.
-    pub(crate) fn open(path: &Path, force_poll: bool, short_lived: bool, inputs: Inputs) -> Result<Db> {
+    /// Opens the file at an [`absolute`] path, creating or migrating it first where needed. `brief`: for a process that
+    /// ends soon.
+    pub(crate) fn open(path: &Path, brief: bool, force_poll: bool, inputs: Inputs) -> Result<Db> {
         let path = path.to_path_buf();
         let dir = path.parent().unwrap_or(Path::new("/"));
         sys::filesystem::prepare_dir(dir)?;
@@ -105,10 +108,10 @@ impl Db {
             pid: std::process::id(),
             writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0 }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
+            brief,
             gate,
             wakes,
             inputs,
-            short_lived,
             path,
         })
     }
@@ -191,10 +194,11 @@ impl Db {
 
     /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken.
     fn checkpoint_if_due(&self, durability: Durability) {
-        let limit = match durability {
-            _ if self.short_lived => CHECKPOINT_AT_SHORT,
-            Durability::Power => CHECKPOINT_AT,
-            Durability::Process => CHECKPOINT_AT_LAST,
+        let limit = match (durability, self.brief) {
+            (Durability::Power, false) => CHECKPOINT_AT,
+            (Durability::Process, false) => CHECKPOINT_AT_LAST,
+            (Durability::Power, true) => CHECKPOINT_AT_BRIEF,
+            (Durability::Process, true) => CHECKPOINT_AT_LAST_BRIEF,
         };
         let Some(mut slot) = self.writer.try_lock() else { return };
         let Some(writer) = slot.as_mut() else { return };
@@ -203,8 +207,7 @@ impl Db {
             writer.left = 0;
         }
         if pages - writer.left >= limit {
-            // Best effort: a reader in the way only means that a later commit tries again.
-            let _ = writer.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
+            writer.checkpoint(self.brief, &self.gate);
             writer.left = pages;
         }
     }
@@ -349,6 +352,20 @@ impl Writer {
             self.conn.prepare_cached("ROLLBACK")?.execute([])?;
         }
         Ok(committed.map(|_| ())?)
+    }
+
+    /// Best effort: whoever is in the way only means that a later commit tries again.
+    fn checkpoint(&self, empty: bool, gate: &Gate) {
+        if !empty {
+            let _ = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
+            return;
+        }
+        // Emptying excludes writers meanwhile. It waits for nobody, and what can't be emptied is put back all the same.
+        let _pass = gate.enter();
+        if self.conn.busy_timeout(Duration::ZERO).is_ok() {
+            let _ = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::TRUNCATE);
+            let _ = self.conn.busy_timeout(BUSY_TIMEOUT);
+        }
     }
 
     fn set_full(&mut self, full: bool) -> Result<()> {

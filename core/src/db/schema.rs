@@ -21,7 +21,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Opens a connection to a file that exists and is of our schema.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
-    let conn = Connection::open_with_flags(path, OPEN)?;
+    let conn = connection(path)?;
     configure(&conn)?;
     Ok(conn)
 }
@@ -30,7 +30,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 pub(super) fn open(path: &Path, gate: &Gate) -> Result<Connection> {
     create_file(path)?;
     let opened = || -> Result<Connection> {
-        let conn = Connection::open_with_flags(path, OPEN)?;
+        let conn = connection(path)?;
         configure(&conn)?;
         let version = pragma(&conn, "user_version")?;
         check_version(version)?;
@@ -42,6 +42,14 @@ pub(super) fn open(path: &Path, gate: &Gate) -> Result<Connection> {
         Ok(conn)
     };
     opened().map_err(|e| with_path(e, path))
+}
+
+fn connection(path: &Path) -> rusqlite::Result<Connection> {
+    #[cfg(unix)]
+    if super::vfs::registered() {
+        return Connection::open_with_flags_and_vfs(path, OPEN, super::vfs::NAME);
+    }
+    Connection::open_with_flags(path, OPEN)
 }
 
 /// Creates an empty file that only its owner can read; SQLite's sidecars inherit its mode.

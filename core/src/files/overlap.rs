@@ -6,6 +6,7 @@
 //! in the range below it. The first column finds the claims of other working trees and clones of a repository; the second
 //! those that overlap on disk: nested working trees, submodules, and what lies outside git.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -23,8 +24,9 @@ const MOST_LOOKED_FOR: usize = 20;
 const AT_PREFIX: &str = "c.repository = ?1 AND c.prefix = ?2";
 const BELOW_PREFIX: &str = "c.repository = ?1 AND c.prefix >= ?2 AND c.prefix < ?3";
 const IN_REPOSITORY: &str = "c.repository = ?1";
-const AT_PLACE: &str = "c.place = ?1";
-const BELOW_PLACE: &str = "c.place >= ?1 AND c.place < ?2";
+// What lies in the caller's own tree is found by its prefix already.
+const AT_PLACE: &str = "c.place = ?1 AND NOT (c.repository = ?2 AND c.root = ?3)";
+const BELOW_PLACE: &str = "c.place >= ?1 AND c.place < ?2 AND NOT (c.repository = ?3 AND c.root = ?4)";
 
 /// A pattern, relative to its root and from the root of the disk.
 pub(super) struct Shape {
@@ -37,17 +39,21 @@ pub(super) struct Shape {
 impl Shape {
     pub(super) fn new(root: &str, text: &str) -> Result<Shape> {
         let pattern = FilePattern::parse(text)?;
-        let base = FilePattern::escape(slashes(root).trim_matches('/'));
-        let absolute = match (base.as_str(), pattern.as_str()) {
-            ("", text) => FilePattern::parse(text)?,
-            (base, ".") => FilePattern::parse(base)?,
-            (base, text) => FilePattern::parse(&format!("{base}/{text}"))?,
-        };
+        let absolute = absolute(root, &pattern)?;
         Ok(Shape { pattern, absolute, is_file: false })
     }
 
     pub(super) fn into_file(self) -> Shape {
         Shape { pattern: self.pattern.into_file(), absolute: self.absolute.into_file(), is_file: true }
+    }
+}
+
+fn absolute(root: &str, pattern: &FilePattern) -> Result<FilePattern> {
+    let base = FilePattern::escape(slashes(root).trim_matches('/'));
+    match (base.as_str(), pattern.as_str()) {
+        ("", _) => Ok(pattern.clone()),
+        (base, ".") => FilePattern::parse(base),
+        (base, text) => FilePattern::parse(&format!("{base}/{text}")),
     }
 }
 
@@ -95,7 +101,7 @@ impl Apart {
         let mut apart = Apart::default();
         let mut nearby = Nearby::new(conn);
         for (number, item) in plan.items.iter().enumerate() {
-            for index in nearby.of(&plan.ground.repository, &item.prefix, &item.place)? {
+            for index in nearby.of(&plan.ground, item)? {
                 let theirs = nearby.get(index);
                 if item.meets(&plan.ground, theirs, FilePattern::intersect).is_some() {
                     let next = apart.compared.len();
@@ -116,13 +122,36 @@ impl Apart {
     }
 }
 
-/// A claim that lies near.
+/// A claim that lies near. Its patterns are parsed when they are first compared: most are known to lie apart by then.
 pub(super) struct Candidate {
     stored: Stored,
     /// All that decides what it meets.
     key: String,
+    pattern: OnceCell<Option<FilePattern>>,
+    absolute: OnceCell<Option<FilePattern>>,
+}
+
+impl Candidate {
+    fn new(stored: Stored) -> Candidate {
+        let FileClaim { root, pattern, lines, .. } = &stored.claim;
+        let key = format!("{}\0{root}\0{pattern}\0{lines:?}\0{}", stored.repository, stored.is_file);
+        Candidate { stored, key, pattern: OnceCell::new(), absolute: OnceCell::new() }
+    }
+
     /// None for what this version can't read: it can't be compared, and a newer one will.
-    shape: Option<Shape>,
+    fn pattern(&self) -> Option<&FilePattern> {
+        let parse = || FilePattern::parse(&self.claim.pattern).ok().map(|pattern| self.as_meant(pattern));
+        self.pattern.get_or_init(parse).as_ref()
+    }
+
+    fn absolute(&self) -> Option<&FilePattern> {
+        let parse = || absolute(&self.claim.root, self.pattern()?).ok().map(|pattern| self.as_meant(pattern));
+        self.absolute.get_or_init(parse).as_ref()
+    }
+
+    fn as_meant(&self, pattern: FilePattern) -> FilePattern {
+        if self.stored.is_file { pattern.into_file() } else { pattern }
+    }
 }
 
 impl std::ops::Deref for Candidate {
@@ -151,7 +180,8 @@ impl<'c> Nearby<'c> {
     }
 
     /// Every stored claim whose literal beginning lies above, at or below that of a pattern.
-    pub(super) fn of(&mut self, repository: &str, prefix: &str, place: &str) -> Result<BTreeSet<usize>> {
+    pub(super) fn of(&mut self, ground: &Ground, item: &Planned) -> Result<BTreeSet<usize>> {
+        let (repository, prefix, place) = (&ground.repository, &item.prefix, &item.place);
         let mut all = BTreeSet::new();
         // Outside git the repository is the disk, which `place` covers.
         if !repository.is_empty() {
@@ -165,12 +195,14 @@ impl<'c> Nearby<'c> {
             };
             all.extend(found.iter());
         }
+        // Outside git nothing is found by its prefix.
+        let own = if repository.is_empty() { "" } else { &ground.root };
         let (above, below) = keys(place);
         for key in above.iter().filter(|key| !key.is_empty()) {
-            all.extend(self.ask(AT_PLACE, key, [key])?.iter());
+            all.extend(self.ask(AT_PLACE, key, (key, repository, own))?.iter());
         }
         let (from, to) = below.unwrap_or_else(|| ("/".to_owned(), "0".to_owned()));
-        all.extend(self.ask(BELOW_PLACE, &from, [&from, &to])?.iter());
+        all.extend(self.ask(BELOW_PLACE, &from, (&from, &to, repository, own))?.iter());
         Ok(all)
     }
 
@@ -186,12 +218,7 @@ impl<'c> Nearby<'c> {
             let index = match self.by_id.get(&id) {
                 Some(index) => *index,
                 None => {
-                    let stored = Stored::read(row)?;
-                    let shape = Shape::new(&stored.claim.root, &stored.claim.pattern).ok();
-                    let shape = if stored.is_file { shape.map(Shape::into_file) } else { shape };
-                    let FileClaim { root, pattern, lines, .. } = &stored.claim;
-                    let key = format!("{}\0{root}\0{pattern}\0{lines:?}\0{}", stored.repository, stored.is_file);
-                    self.found.push(Candidate { stored, key, shape });
+                    self.found.push(Candidate::new(Stored::read(row)?));
                     self.by_id.insert(id, self.found.len() - 1);
                     self.found.len() - 1
                 }
@@ -255,8 +282,7 @@ impl Planned {
         {
             return None;
         }
-        let shape = theirs.shape.as_ref()?;
-        let relative = || touch(&self.shape.pattern, &shape.pattern);
+        let relative = || touch(&self.shape.pattern, theirs.pattern()?);
         if theirs.claim.root == ground.root {
             return relative().map(Meeting::Here);
         }
@@ -267,13 +293,14 @@ impl Planned {
         {
             return Some(Meeting::OtherTree(path));
         }
-        touch(&self.shape.absolute, &shape.absolute).map(Meeting::Disk)
+        touch(&self.shape.absolute, theirs.absolute()?).map(Meeting::Disk)
     }
 
     pub(super) fn overlap(&self, ground: &Ground, theirs: &Candidate, meeting: Meeting, state: AgentState) -> Overlap {
         let same_worktree = meeting.same_worktree();
         let on_disk = matches!(meeting, Meeting::Disk(_));
-        let pick = |shape: &Shape| if on_disk { shape.absolute.clone() } else { shape.pattern.clone() };
+        let (mine, other) =
+            if on_disk { (&self.shape.absolute, theirs.absolute()) } else { (&self.shape.pattern, theirs.pattern()) };
         let (Meeting::Here(path) | Meeting::OtherTree(path) | Meeting::Disk(path)) = meeting;
         let within = on_disk.then(|| stored_path(&ground.root, ""));
         let conflict = Conflict {
@@ -288,8 +315,8 @@ impl Planned {
         };
         Overlap {
             conflict,
-            mine: pick(&self.shape),
-            theirs: theirs.shape.as_ref().map_or_else(|| self.shape.pattern.clone(), pick),
+            mine: mine.clone(),
+            theirs: other.unwrap_or(mine).clone(),
             root: if on_disk { PathBuf::from("/") } else { ground.path.clone() },
             within,
         }
@@ -400,7 +427,7 @@ mod tests {
             let meets = |c: &Candidate| item.meets(&ground, c, FilePattern::intersect).is_some();
             let by_scan: BTreeSet<i64> = every.found.iter().filter(|c| meets(c)).map(|c| c.id).collect();
             let mut nearby = Nearby::new(&conn);
-            let near = nearby.of(&ground.repository, &item.prefix, &item.place).unwrap();
+            let near = nearby.of(&ground, &item).unwrap();
             spared += 400 - near.len();
             let by_index: BTreeSet<i64> =
                 near.iter().map(|i| nearby.get(*i)).filter(|c| meets(c)).map(|c| c.id).collect();

@@ -82,6 +82,7 @@ pub(crate) fn command_line(pid: u32) -> Option<String> {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod platform {
+    use std::io::Read;
     use std::sync::OnceLock;
 
     use rustix::io::Errno;
@@ -140,8 +141,15 @@ mod platform {
         })
     }
 
+    /// Reads a file of `/proc`, whose length isn't known before, in as few calls as possible.
+    fn read(path: &str) -> std::io::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(4096);
+        std::fs::File::open(path)?.read_to_end(&mut text)?;
+        Ok(text)
+    }
+
     fn stat(pid: u32) -> std::io::Result<Stat> {
-        let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+        let text = read(&format!("/proc/{pid}/stat"))?;
         Stat::parse(&text).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
     }
 
@@ -155,7 +163,7 @@ mod platform {
             return None;
         }
         let stat = stat(pid).ok().filter(|stat| !stat.gone())?;
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = read(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
         let args = if line.is_empty() {
             Vec::new()

@@ -152,3 +152,17 @@ fn following_ends_with_its_time_and_with_its_reader() {
     let failed = pd.follow_notes(&NoteFilter::default(), &Wait::default(), |_| Err(Error::invalid("enough")));
     assert_eq!(failed.unwrap_err().message(), "enough");
 }
+
+#[test]
+fn the_log_of_one_command_after_another_stays_short() {
+    let store = TempStore::new();
+    let dir = store.dir("shop");
+    let wal = store.db().with_file_name("port-daddy.db-wal");
+    let mut longest = 0;
+    for n in 0..150 {
+        // Each is alone with the file, and must read the whole log before it can do anything.
+        store.shell_in("a", &dir).note(&NewNote { text: format!("note {n}"), ..Default::default() }).unwrap();
+        longest = longest.max(wal.metadata().unwrap().len());
+    }
+    assert!(longest < 300 * 4120, "{longest} bytes");
+}

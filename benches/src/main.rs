@@ -1,0 +1,43 @@
+//! `portdaddy-benches NAME`: runs one bench and prints its part of benches/README.md. `benches/run.sh` calls it.
+//!
+//! What needs several processes starts this same program again in a role (`role.rs`), or `pd`.
+
+#![allow(clippy::print_stdout, reason = "the answer of a bench is what it prints")]
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
+#[cfg(unix)]
+mod claims;
+#[cfg(unix)]
+mod gate;
+#[cfg(unix)]
+mod hand_over;
+#[cfg(unix)]
+mod idle;
+#[cfg(unix)]
+mod measure;
+#[cfg(unix)]
+mod pd_note;
+#[cfg(unix)]
+mod role;
+#[cfg(unix)]
+mod setting;
+
+#[cfg(unix)]
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["pd-note"] => pd_note::run(),
+        ["claims"] => claims::run(),
+        ["idle-subs"] => idle::run(),
+        ["hand-over"] => hand_over::run(),
+        ["gate"] => gate::run(),
+        ["role", role, ref rest @ ..] => role::play(role, rest),
+        _ => panic!("name one of pd-note, claims, idle-subs, hand-over, gate"),
+    }
+}
+
+#[cfg(not(unix))]
+fn main() {
+    panic!("the benches need a Unix system");
+}
