@@ -2,7 +2,6 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod activity;
-mod children;
 mod files;
 mod locks;
 mod notes;
