@@ -284,6 +284,7 @@ impl Coordinator {
 impl Inner {
     /// Makes this handle's live file if it has none yet, and gives its name.
     pub(crate) fn presence(&self) -> Result<String> {
+        self.db.check_open()?;
         let mut live = self.live.lock();
         if let Some(file) = live.as_ref() {
             return Ok(file.name().to_owned());

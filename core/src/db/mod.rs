@@ -19,7 +19,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -67,6 +67,7 @@ pub(crate) struct Inputs {
 pub(crate) struct Db {
     path: PathBuf,
     pid: u32,
+    closed: AtomicBool,
     writer: ManuallyDrop<Mutex<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Vec<Connection>>>,
     gate: Gate,
@@ -103,6 +104,7 @@ impl Db {
         let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
         Ok(Db {
             pid: std::process::id(),
+            closed: AtomicBool::new(false),
             writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0 }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
             gate,
@@ -143,9 +145,15 @@ impl Db {
         .hint("open a new handle in the child"))
     }
 
+    /// Refuses a handle that was closed, or came through a fork.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.check_process()?;
+        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
     /// Runs `f` on one consistent snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.check_process()?;
+        self.check_open()?;
         // A command that only reads, or reads before it writes, needs no second connection.
         if self.readers.lock().is_empty()
             && let Some(mut slot) = self.writer.try_lock()
@@ -158,7 +166,7 @@ impl Db {
 
     /// A connection for someone who reads again and again; it goes back to the pool when dropped.
     pub(crate) fn reader(&self) -> Result<Reader<'_>> {
-        self.check_process()?;
+        self.check_open()?;
         let pooled = self.readers.lock().pop();
         let conn = match pooled {
             Some(conn) => conn,
@@ -212,6 +220,7 @@ impl Db {
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {
+            self.closed.store(true, Ordering::Release);
             self.writer.lock().take();
             self.readers.lock().clear();
         }
@@ -248,14 +257,14 @@ pub(crate) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.db.check_process()?;
+        self.db.check_open()?;
         let conn = self.conn.as_ref().ok_or_else(closed)?;
         self.db.named(snapshot(conn, f))
     }
 
     /// A number that differs from the last time once another connection has committed.
     pub(crate) fn data_version(&self) -> Result<i64> {
-        self.db.check_process()?;
+        self.db.check_open()?;
         let conn = self.conn.as_ref().ok_or_else(closed)?;
         let version = conn.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |r| r.get(0)));
         self.db.named(version.map_err(Error::from))

@@ -9,3 +9,4 @@ mod ports;
 mod salvage;
 mod sessions;
 mod signals;
+mod store;
