@@ -491,11 +491,24 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
         return Err(Error::invalid(format!("the database {} is a directory: it must be a file", full.display()))
             .hint("add a file name, such as port-daddy.db"));
     }
-    // A link to the database is followed, since SQLite's own sidecars stand beside the target.
+    // A link to the database is followed, since SQLite's own sidecars stand beside the target; also to one to come.
+    let full = target_to_come(full);
     Ok(full.canonicalize().unwrap_or_else(|_| match (full.parent(), full.file_name()) {
         (Some(dir), Some(name)) => dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf()).join(name),
         _ => full.clone(),
     }))
+}
+
+/// Where links lead that end at a file which isn't there yet.
+fn target_to_come(mut path: PathBuf) -> PathBuf {
+    // As many links as the kernel would follow.
+    for _ in 0..40 {
+        match (std::fs::read_link(&path), path.parent()) {
+            (Ok(target), Some(dir)) if !path.exists() => path = dir.join(target),
+            _ => break,
+        }
+    }
+    path
 }
 
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
