@@ -218,7 +218,7 @@ impl Coordinator {
             },
         };
         let poll = poll.unwrap_or_else(|| (around.env)("PORT_DADDY_WAKE").is_some_and(|w| w == "poll"));
-        let path = crate::db::absolute(&path)?;
+        let path = crate::db::absolute(&cwd.join(path))?;
         let liveness = liveness.unwrap_or_else(|| Arc::new(SystemLiveness::new(crate::db::live_dir(&path))));
         // Before SQLite opens the file: its locks would already be in danger afterwards.
         if face == Face::Library {
