@@ -436,7 +436,8 @@ fn the_place_is_the_call_s_the_variable_s_or_the_user_s() {
     assert_eq!(at(&[("HOME", text), ("PORT_DADDY_DB", named.to_str().unwrap())]).unwrap(), named);
     #[cfg(unix)]
     assert_all_private(&home.join("a"));
-    assert_eq!(at(&[("HOME", text), ("PORT_DADDY_DB", "")]).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(at(&[("PORT_DADDY_DB", "")]).unwrap_err().kind(), ErrorKind::StoreLocation, "empty is as if not set");
+    assert_eq!(refused(store.options().db("")).kind(), ErrorKind::Invalid);
 }
 
 #[test]
