@@ -341,7 +341,9 @@ impl Inner {
         let _ = self.db.write(Durability::Process, |tx| {
             crate::locks::release_all_of(tx, &name)?;
             crate::waiters::remove_all_of(tx, &name)?;
-            life::withdraw(tx, &name)
+            life::withdraw(tx, &name)?;
+            // A twin that crashed earlier is no proof of death any more: the agent has lived on.
+            self.caller.agent.iter().try_for_each(|agent| life::forget_lost_instances(tx, agent))
         });
         file.withdraw();
         OURS.lock().remove(&name);
