@@ -421,6 +421,8 @@ impl Inner {
             .prepare_cached("SELECT state, seen_awake_ms, boot, scope FROM agents WHERE id = ?1")?
             .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
             .optional()?;
+        // Whoever was buried or left has lost its proofs with it.
+        let counted = known.as_ref().is_some_and(|(state, ..)| state == "alive");
         match known {
             None => {
                 let kind = match (&self.caller.kind, self.face) {
@@ -449,7 +451,7 @@ impl Inner {
             }
         }
         // A program's proofs stay what they were at its first call; each shell command has its own.
-        if !self.is_recorded() || self.face == Face::Shell {
+        if !counted || !self.is_recorded() || self.face == Face::Shell {
             self.record_proofs(tx, id)?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod activity;
+mod agents;
 mod files;
 mod locks;
 mod notes;
