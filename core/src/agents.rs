@@ -271,9 +271,14 @@ impl Coordinator {
     /// `NOT_FOUND`, `INVALID`, `STORE_*`.
     pub fn agent(&self, id: &str) -> Result<Agent> {
         check_agent_id(id)?;
-        self.inner.db.write(Durability::Process, |tx| check(tx, id))?;
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
-        self.inner.db.read(|conn| load_by_id(conn, id, now, &*inputs.liveness))
+        let look = || self.inner.db.read(|conn| load_by_id(conn, id, now, &*inputs.liveness));
+        let seen = look()?;
+        if seen.state != AgentState::Dead || seen.died_ms.is_some() {
+            return Ok(seen);
+        }
+        self.bury(&[seen.id])?;
+        look()
     }
 
     /// Registers the caller and starts a session, in one call.
@@ -353,10 +358,19 @@ impl Coordinator {
             }
             Ok(dead)
         })?;
-        if dead.is_empty() {
-            return Ok(());
+        if dead.is_empty() { Ok(()) } else { self.bury(&dead) }
+    }
+
+    /// Buries whoever of these is dead. Where the file can't be written now, they stay for the next to bury: that is no
+    /// reason to refuse a look.
+    fn bury(&self, ids: &[String]) -> Result<()> {
+        use ErrorKind::{StoreFull, StoreNewer, StorePermission, StoreReadOnly};
+        let buried =
+            self.inner.db.write(Durability::Process, |tx| ids.iter().try_for_each(|id| check(tx, id).map(|_| ())));
+        match buried {
+            Err(e) if matches!(e.kind(), StoreFull | StoreNewer | StorePermission | StoreReadOnly) => Ok(()),
+            buried => buried,
         }
-        self.inner.db.write(Durability::Process, |tx| dead.iter().try_for_each(|id| check(tx, id).map(|_| ())))
     }
 }
 
@@ -407,6 +421,8 @@ impl Inner {
             .prepare_cached("SELECT state, seen_awake_ms, boot, scope FROM agents WHERE id = ?1")?
             .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
             .optional()?;
+        // Whoever was buried or left has lost its proofs with it.
+        let counted = known.as_ref().is_some_and(|(state, ..)| state == "alive");
         match known {
             None => {
                 let kind = match (&self.caller.kind, self.face) {
@@ -435,7 +451,7 @@ impl Inner {
             }
         }
         // A program's proofs stay what they were at its first call; each shell command has its own.
-        if !self.is_recorded() || self.face == Face::Shell {
+        if !counted || !self.is_recorded() || self.face == Face::Shell {
             self.record_proofs(tx, id)?;
         }
         Ok(())
@@ -566,8 +582,13 @@ pub(crate) fn load_by_id(conn: &Connection, id: &str, now: Now, liveness: &dyn l
         .optional()?;
     let mut agent = row.ok_or_else(|| unknown_agent(id))?;
     agent.proofs = life::proofs(conn, id, now.boot)?;
-    if let Some(Verdict::Alive { stale: true }) = verdict(conn, id, now, liveness)? {
-        agent.state = AgentState::Stale;
+    match verdict(conn, id, now, liveness)? {
+        Some(Verdict::Alive { stale: true }) => agent.state = AgentState::Stale,
+        // Dead, and nobody has buried it yet.
+        Some(Verdict::Dead { proof, .. }) => {
+            (agent.state, agent.death, agent.unfinished) = (AgentState::Dead, Some(proof), agent.active_sessions > 0);
+        }
+        _ => {}
     }
     Ok(agent)
 }

@@ -218,7 +218,7 @@ impl Coordinator {
             },
         };
         let poll = poll.unwrap_or_else(|| (around.env)("PORT_DADDY_WAKE").is_some_and(|w| w == "poll"));
-        let path = crate::db::absolute(&path)?;
+        let path = crate::db::absolute(&cwd.join(path))?;
         let liveness = liveness.unwrap_or_else(|| Arc::new(SystemLiveness::new(crate::db::live_dir(&path))));
         // Before SQLite opens the file: its locks would already be in danger afterwards.
         if face == Face::Library {
@@ -284,6 +284,7 @@ impl Coordinator {
 impl Inner {
     /// Makes this handle's live file if it has none yet, and gives its name.
     pub(crate) fn presence(&self) -> Result<String> {
+        self.db.check_open()?;
         let mut live = self.live.lock();
         if let Some(file) = live.as_ref() {
             return Ok(file.name().to_owned());
@@ -340,7 +341,9 @@ impl Inner {
         let _ = self.db.write(Durability::Process, |tx| {
             crate::locks::release_all_of(tx, &name)?;
             crate::waiters::remove_all_of(tx, &name)?;
-            life::withdraw(tx, &name)
+            life::withdraw(tx, &name)?;
+            // A twin that crashed earlier is no proof of death any more: the agent has lived on.
+            self.caller.agent.iter().try_for_each(|agent| life::forget_lost_instances(tx, agent))
         });
         file.withdraw();
         OURS.lock().remove(&name);

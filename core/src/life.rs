@@ -263,8 +263,17 @@ pub(crate) fn withdraw(tx: &Tx<'_>, live: &str) -> Result<()> {
 
 /// Forgets the lost proofs of an agent that has just called, and so is alive by other means.
 pub(crate) fn forget_lost(tx: &Tx<'_>, agent: &str) -> Result<()> {
+    forget_lost_of(tx, agent, |_| true)
+}
+
+/// Forgets the crashed instances of an agent that another instance has outlived. Its harness is another matter.
+pub(crate) fn forget_lost_instances(tx: &Tx<'_>, agent: &str) -> Result<()> {
+    forget_lost_of(tx, agent, |kind| kind == ProofKind::Instance)
+}
+
+fn forget_lost_of(tx: &Tx<'_>, agent: &str, which: impl Fn(ProofKind) -> bool) -> Result<()> {
     for proof in proofs(tx, agent, tx.now.boot)? {
-        if tx.liveness().holds(&proof) == Holds::No {
+        if which(proof.kind) && tx.liveness().holds(&proof) == Holds::No {
             tx.prepare_cached(
                 "DELETE FROM proofs WHERE agent = ?1 AND kind = ?2 AND live = ?3 AND pid = ?4 AND start = ?5",
             )?

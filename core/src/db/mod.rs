@@ -21,7 +21,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -70,6 +70,7 @@ pub(crate) struct Inputs {
 pub(crate) struct Db {
     path: PathBuf,
     pid: u32,
+    closed: AtomicBool,
     writer: ManuallyDrop<Mutex<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Vec<Connection>>>,
     brief: bool,
@@ -106,6 +107,7 @@ impl Db {
         let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
         Ok(Db {
             pid: std::process::id(),
+            closed: AtomicBool::new(false),
             writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0 }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
             brief,
@@ -146,9 +148,15 @@ impl Db {
         .hint("open a new handle in the child"))
     }
 
+    /// Refuses a handle that was closed, or came through a fork.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.check_process()?;
+        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
     /// Runs `f` on one consistent snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.check_process()?;
+        self.check_open()?;
         // A command that only reads, or reads before it writes, needs no second connection.
         if self.readers.lock().is_empty()
             && let Some(mut slot) = self.writer.try_lock()
@@ -161,7 +169,7 @@ impl Db {
 
     /// A connection for someone who reads again and again; it goes back to the pool when dropped.
     pub(crate) fn reader(&self) -> Result<Reader<'_>> {
-        self.check_process()?;
+        self.check_open()?;
         let pooled = self.readers.lock().pop();
         let conn = match pooled {
             Some(conn) => conn,
@@ -215,6 +223,7 @@ impl Db {
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {
+            self.closed.store(true, Ordering::Release);
             self.writer.lock().take();
             self.readers.lock().clear();
         }
@@ -251,14 +260,14 @@ pub(crate) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.db.check_process()?;
+        self.db.check_open()?;
         let conn = self.conn.as_ref().ok_or_else(closed)?;
         self.db.named(snapshot(conn, f))
     }
 
     /// A number that differs from the last time once another connection has committed.
     pub(crate) fn data_version(&self) -> Result<i64> {
-        self.db.check_process()?;
+        self.db.check_open()?;
         let conn = self.conn.as_ref().ok_or_else(closed)?;
         let version = conn.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |r| r.get(0)));
         self.db.named(version.map_err(Error::from))
@@ -499,11 +508,24 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
         return Err(Error::invalid(format!("the database {} is a directory: it must be a file", full.display()))
             .hint("add a file name, such as port-daddy.db"));
     }
-    // A link to the database is followed, since SQLite's own sidecars stand beside the target.
+    // A link to the database is followed, since SQLite's own sidecars stand beside the target; also to one to come.
+    let full = target_to_come(full);
     Ok(full.canonicalize().unwrap_or_else(|_| match (full.parent(), full.file_name()) {
         (Some(dir), Some(name)) => dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf()).join(name),
         _ => full.clone(),
     }))
+}
+
+/// Where links lead that end at a file which isn't there yet.
+fn target_to_come(mut path: PathBuf) -> PathBuf {
+    // As many links as the kernel would follow.
+    for _ in 0..40 {
+        match (std::fs::read_link(&path), path.parent()) {
+            (Ok(target), Some(dir)) if !path.exists() => path = dir.join(target),
+            _ => break,
+        }
+    }
+    path
 }
 
 fn configure(conn: &Connection) -> rusqlite::Result<()> {

@@ -33,11 +33,13 @@ pub(super) fn open(path: &Path, gate: &Gate) -> Result<Connection> {
         let conn = connection(path)?;
         configure(&conn)?;
         let version = pragma(&conn, "user_version")?;
+        // First whose it is: another program's version says nothing.
+        if version > 0 && pragma(&conn, "application_id")? != APPLICATION_ID {
+            return Err(foreign());
+        }
         check_version(version)?;
         if version < VERSION {
             migrate(&conn, gate)?;
-        } else if pragma(&conn, "application_id")? != APPLICATION_ID {
-            return Err(foreign());
         }
         Ok(conn)
     };
@@ -110,10 +112,10 @@ fn migrate(conn: &Connection, gate: &Gate) -> Result<()> {
 fn migrate_in_transaction(conn: &Connection) -> Result<()> {
     // Another process may have been first.
     let version = pragma(conn, "user_version")?;
-    check_version(version)?;
     if version > 0 && pragma(conn, "application_id")? != APPLICATION_ID {
         return Err(foreign());
     }
+    check_version(version)?;
     if version == 0 && !is_ours_or_empty(conn)? {
         return Err(foreign());
     }

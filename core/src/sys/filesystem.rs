@@ -142,8 +142,12 @@ mod platform {
     pub(super) fn unsafe_filesystem(path: &Path) -> Option<String> {
         // Some magic numbers have the top bit set, and the field is signed on some machines.
         let kind = rustix::fs::statfs(path).ok()?.f_type as u32;
-        let name = UNSAFE.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)?;
+        let name = unsafe_kind(kind)?;
         Some(mounted_as(path).unwrap_or_else(|| name.to_owned()))
+    }
+
+    fn unsafe_kind(kind: u32) -> Option<&'static str> {
+        UNSAFE.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)
     }
 
     /// The filesystem's name in the mount table: `fuse.sshfs` says more than FUSE.
@@ -171,6 +175,33 @@ mod platform {
             assert_eq!(mounted_in(table, "0:55").as_deref(), Some("fuse.sshfs"));
             assert_eq!(mounted_in(table, "98:0").as_deref(), Some("ext4"));
             assert_eq!(mounted_in(table, "0:1"), None);
+        }
+
+        #[test]
+        fn network_filesystems_are_refused_and_local_ones_pass() {
+            for (kind, name) in [
+                (libc_number(libc::NFS_SUPER_MAGIC), "NFS"),
+                (libc_number(libc::SMB_SUPER_MAGIC), "SMB"),
+                (0xfe53_4d42, "SMB"),
+                (libc_number(libc::FUSE_SUPER_MAGIC), "FUSE"),
+                (0x0102_1997, "9p"),
+            ] {
+                assert_eq!(unsafe_kind(kind), Some(name), "{kind:x}");
+            }
+            for kind in [
+                libc_number(libc::EXT4_SUPER_MAGIC),
+                libc_number(libc::TMPFS_MAGIC),
+                libc_number(libc::BTRFS_SUPER_MAGIC),
+                libc_number(libc::XFS_SUPER_MAGIC),
+                libc_number(libc::OVERLAYFS_SUPER_MAGIC),
+                0x2fc1_2fc1,
+            ] {
+                assert_eq!(unsafe_kind(kind), None, "{kind:x}");
+            }
+        }
+
+        fn libc_number(magic: impl TryInto<i64>) -> u32 {
+            magic.try_into().ok().unwrap() as u32
         }
 
         #[test]

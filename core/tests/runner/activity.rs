@@ -1,8 +1,7 @@
 use std::time::Duration;
 
 use portdaddy_core::{ActivityFilter, ClaimPort, ErrorKind, Release, ScopeChoice, Status, Wait, doctor};
-
-use crate::children::Store;
+use portdaddy_testutil::TempStore;
 
 fn kinds(entries: &[portdaddy_core::Activity]) -> Vec<&str> {
     entries.iter().map(|e| e.kind.as_str()).collect()
@@ -10,12 +9,13 @@ fn kinds(entries: &[portdaddy_core::Activity]) -> Vec<&str> {
 
 #[test]
 fn what_was_done_is_listed_in_order_and_by_scope() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     let port = pd.claim(&ClaimPort { identity: "api".into(), ..Default::default() }).unwrap().port;
     pd.release("api", &Release::default()).unwrap();
     let elsewhere =
-        portdaddy_core::Coordinator::open(store.options("b").scope(ScopeChoice::Named("elsewhere".into()))).unwrap();
+        portdaddy_core::Coordinator::open(store.options().agent("b").scope(ScopeChoice::Named("elsewhere".into())))
+            .unwrap();
     elsewhere.claim(&ClaimPort { identity: "web".into(), ..Default::default() }).unwrap();
 
     let list = pd.activity(&ActivityFilter::default()).unwrap();
@@ -40,7 +40,7 @@ fn what_was_done_is_listed_in_order_and_by_scope() {
 
 #[test]
 fn a_follower_sees_each_entry_once_and_may_call() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     pd.claim(&ClaimPort { identity: "first".into(), ..Default::default() }).unwrap();
     let mut seen = Vec::new();
@@ -61,7 +61,7 @@ fn a_follower_sees_each_entry_once_and_may_call() {
 
 #[test]
 fn the_state_of_the_whole_is_counted() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     pd.claim(&ClaimPort { identity: "api".into(), ..Default::default() }).unwrap();
     let Status { agents, ports, sessions, seq, schema, size_bytes, wal_bytes, scope, .. } = pd.status().unwrap();
@@ -73,8 +73,8 @@ fn the_state_of_the_whole_is_counted() {
 
 #[test]
 fn the_doctor_finds_a_sound_store_sound_and_tells_why_another_is_not() {
-    let store = Store::new();
-    let checks = doctor(store.options("a"));
+    let store = TempStore::running();
+    let checks = doctor(store.options().agent("a"));
     assert!(checks.iter().all(|c| c.ok), "{checks:#?}");
     for name in
         ["sqlite", "database", "integrity", "filesystem", "permissions", "writing", "wake", "caller", "leftovers"]
@@ -82,7 +82,7 @@ fn the_doctor_finds_a_sound_store_sound_and_tells_why_another_is_not() {
         assert!(checks.iter().any(|c| c.name == name), "{name}");
     }
     std::fs::write(store.db().with_file_name("text.db"), "this is no database, however long it may go on for").unwrap();
-    let checks = doctor(store.options("a").db(store.db().with_file_name("text.db")));
+    let checks = doctor(store.options().agent("a").db(store.db().with_file_name("text.db")));
     let failed: Vec<&str> = checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
     assert_eq!(failed, ["database"]);
     assert!(checks.last().unwrap().hint.is_some());

@@ -3,12 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use portdaddy_core::{
-    Cancel, Coordinator, ErrorKind, Face, LockFilter, LockOptions, Options, ScopeChoice, Tie, Unlock, Wait,
-};
-use portdaddy_testutil::TempStore;
-
-use crate::children::{Process, Role, Store};
+use portdaddy_core::{Cancel, Coordinator, ErrorKind, Face, LockFilter, LockOptions, ScopeChoice, Tie, Unlock, Wait};
+use portdaddy_testutil::{Process, Role, TempStore};
 
 /// Long enough never to pass for an answer.
 const LONG: Duration = Duration::from_secs(30);
@@ -21,8 +17,8 @@ fn at_most(timeout: Duration) -> LockOptions {
     LockOptions { wait: Wait::at_most(timeout), ..LockOptions::default() }
 }
 
-fn shell(store: &Store, agent: &str) -> Coordinator {
-    Coordinator::open(store.options(agent).face(Face::Shell)).unwrap()
+fn shell(store: &TempStore, agent: &str) -> Coordinator {
+    Coordinator::open(store.options().agent(agent).face(Face::Shell)).unwrap()
 }
 
 /// Returns once so many wait for the lock.
@@ -36,7 +32,7 @@ fn until_waiting(pd: &Coordinator, name: &str, count: usize) {
 
 #[test]
 fn a_lock_excludes_and_its_token_rises() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b) = (store.open("a"), store.open("b"));
     let first = a.lock("m", &now_or_never()).unwrap().unwrap();
     assert!(b.lock("m", &now_or_never()).unwrap().is_none());
@@ -51,7 +47,7 @@ fn a_lock_excludes_and_its_token_rises() {
 
 #[test]
 fn only_the_holder_unlocks() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b) = (shell(&store, "a"), shell(&store, "b"));
     a.lock("m", &now_or_never()).unwrap().unwrap().leave();
     let refused = b.unlock("m", &Unlock::default()).unwrap_err();
@@ -64,7 +60,7 @@ fn only_the_holder_unlocks() {
 
 #[test]
 fn a_program_s_lock_is_not_its_shell_s_to_release() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (program, command) = (store.open("a"), shell(&store, "a"));
     let lock = program.lock("m", &now_or_never()).unwrap().unwrap();
     assert_eq!(command.unlock("m", &Unlock::default()).unwrap_err().kind(), ErrorKind::NotOwner);
@@ -74,7 +70,7 @@ fn a_program_s_lock_is_not_its_shell_s_to_release() {
 
 #[test]
 fn a_stale_token_opens_nothing() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b) = (shell(&store, "a"), shell(&store, "b"));
     let old = a.lock("m", &now_or_never()).unwrap().unwrap();
     let token = old.token();
@@ -137,7 +133,7 @@ fn a_silent_agent_loses_its_lock_but_not_its_lease() {
 
 #[test]
 fn a_wait_times_out_and_leaves_nothing() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b) = (store.open("a"), store.open("b"));
     let held = a.lock("m", &now_or_never()).unwrap().unwrap();
     let late = b.lock("m", &at_most(Duration::from_millis(30))).unwrap_err();
@@ -149,7 +145,7 @@ fn a_wait_times_out_and_leaves_nothing() {
 
 #[test]
 fn a_wait_is_cancelled_from_another_thread() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b) = (store.open("a"), store.open("b"));
     let held = a.lock("m", &now_or_never()).unwrap().unwrap();
     let cancel = Cancel::new();
@@ -167,7 +163,7 @@ fn a_wait_is_cancelled_from_another_thread() {
 
 #[test]
 fn with_lock_releases_after_a_panic_and_refuses_itself() {
-    let store = Store::new();
+    let store = TempStore::running();
     let a = store.open("a");
     let nested = a.with_lock("m", &at_most(LONG), |_| {
         let inner = a.with_lock("other", &at_most(LONG), |_| a.with_lock("m", &at_most(LONG), |_| ()).unwrap_err());
@@ -183,7 +179,7 @@ fn with_lock_releases_after_a_panic_and_refuses_itself() {
 
 #[test]
 fn two_agents_crosswise_are_told_at_once() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b) = (shell(&store, "a"), shell(&store, "b"));
     a.lock("one", &now_or_never()).unwrap().unwrap().leave();
     b.lock("two", &now_or_never()).unwrap().unwrap().leave();
@@ -203,7 +199,7 @@ fn two_agents_crosswise_are_told_at_once() {
 
 #[test]
 fn threads_of_one_program_that_cross_are_no_false_deadlock() {
-    let store = Store::new();
+    let store = TempStore::running();
     let a = store.open("a");
     let one = a.lock("one", &now_or_never()).unwrap().unwrap();
     let two = a.lock("two", &now_or_never()).unwrap().unwrap();
@@ -220,7 +216,7 @@ fn threads_of_one_program_that_cross_are_no_false_deadlock() {
 
 #[test]
 fn nested_with_locks_of_threads_that_cross_are_found() {
-    let store = Store::new();
+    let store = TempStore::running();
     let a = store.open("a");
     let barrier = std::sync::Barrier::new(2);
     let found = AtomicUsize::new(0);
@@ -244,9 +240,9 @@ fn nested_with_locks_of_threads_that_cross_are_found() {
 
 #[test]
 fn locks_of_two_scopes_do_not_block_and_say_so() {
-    let store = Store::new();
+    let store = TempStore::running();
     let in_scope = |agent: &str, scope: &str| {
-        Coordinator::open(store.options(agent).scope(ScopeChoice::Named(scope.into()))).unwrap()
+        Coordinator::open(store.options().agent(agent).scope(ScopeChoice::Named(scope.into()))).unwrap()
     };
     let (a, b) = (in_scope("a", "one"), in_scope("b", "two"));
     let _held = a.lock("db-migrations", &now_or_never()).unwrap().unwrap();
@@ -259,7 +255,7 @@ fn locks_of_two_scopes_do_not_block_and_say_so() {
 
 #[test]
 fn bad_names_and_leases_are_refused() {
-    let store = Store::new();
+    let store = TempStore::running();
     let a = store.open("a");
     for name in ["", "two words", "tab\there", "\u{1b}[31m", &"x".repeat(129)] {
         assert_eq!(a.lock(name, &now_or_never()).unwrap_err().kind(), ErrorKind::Invalid, "{name:?}");
@@ -292,7 +288,7 @@ fn a_killed_holder_s_lock_is_the_next_waiter_s() {
     if let Some(role) = Role::of_this_process() {
         return hold(&role, "m");
     }
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("parent");
     let mut holder = store.child(ME, "hold", "holder");
     let first = token(&mut holder);
@@ -313,7 +309,7 @@ fn a_stopped_holder_keeps_its_lock() {
     if let Some(role) = Role::of_this_process() {
         return hold(&role, "m");
     }
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("parent");
     let mut holder = store.child(ME, "hold", "holder");
     token(&mut holder);
@@ -331,7 +327,7 @@ fn eight_waiters_are_served_in_order_of_arrival() {
     if let Some(role) = Role::of_this_process() {
         return hold(&role, "m");
     }
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("parent");
     let held = pd.lock("m", &now_or_never()).unwrap().unwrap();
     let mut last = held.token();
@@ -358,7 +354,7 @@ fn a_waiter_killed_in_the_queue_is_passed_over() {
     if let Some(role) = Role::of_this_process() {
         return hold(&role, "m");
     }
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("parent");
     let held = pd.lock("m", &now_or_never()).unwrap().unwrap();
     let mut killed = store.child(ME, "hold", "killed");
@@ -388,7 +384,8 @@ fn eight_processes_never_hold_it_together() {
         }
         return role.say("done");
     }
-    let store = Store::new();
+    let store = TempStore::running();
+    let pd = store.open("parent");
     let count = store.db().with_file_name("count");
     std::fs::write(&count, "0").unwrap();
     let mut children: Vec<Process> = (0..8).map(|n| store.child(ME, "count", &format!("agent-{n}"))).collect();
@@ -396,14 +393,13 @@ fn eight_processes_never_hold_it_together() {
     children.iter_mut().for_each(Process::go);
     children.iter_mut().for_each(|c| assert_eq!(c.said(), "done"));
     assert_eq!(std::fs::read_to_string(&count).unwrap(), (8 * TURNS).to_string());
-    let pd = store.open("parent");
     assert!(pd.locks(&LockFilter { all: true }).unwrap().locks.is_empty(), "nothing stays behind");
 }
 
 #[test]
 fn polling_hands_over_too() {
-    let store = Store::new();
-    let poll = |agent: &str| Coordinator::open(Options::default().db(store.db()).agent(agent).poll(true)).unwrap();
+    let store = TempStore::running();
+    let poll = |agent: &str| Coordinator::open(store.options().agent(agent).poll(true)).unwrap();
     let (a, b) = (poll("a"), poll("b"));
     let held = a.lock("m", &now_or_never()).unwrap().unwrap();
     std::thread::scope(|scope| {

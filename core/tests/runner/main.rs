@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod activity;
-mod children;
+mod agents;
 mod files;
 mod locks;
 mod notes;
@@ -10,3 +10,4 @@ mod ports;
 mod salvage;
 mod sessions;
 mod signals;
+mod store;

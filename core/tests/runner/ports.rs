@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use portdaddy_core::{Cancel, ClaimPort, Coordinator, ErrorKind, PortClaim, Release, ScopeChoice, ServiceFilter, Wait};
+use portdaddy_core::{Cancel, ClaimPort, Coordinator, ErrorKind, PortClaim, Release, ServiceFilter, Wait};
 
-use crate::children::{Process, Role, Store, git};
+use portdaddy_testutil::{Process, Role, TempStore, git};
 
 const CHILD: &str = "ports::child";
 
@@ -69,7 +69,7 @@ fn at_once(children: &mut [Process]) -> Vec<u16> {
 
 #[test]
 fn sixteen_processes_at_once_get_sixteen_ports_that_nothing_listens_on() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (_listener, first) = occupied();
     let role = |i: u16| format!("claim app{i}:web {first}-{}", first + 300);
     let mut children: Vec<Process> = (0..16).map(|i| store.child(CHILD, &role(i), &format!("agent-{i}"))).collect();
@@ -82,7 +82,7 @@ fn sixteen_processes_at_once_get_sixteen_ports_that_nothing_listens_on() {
 
 #[test]
 fn sixteen_processes_with_one_identity_get_one_port() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (_listener, first) = occupied();
     let role = format!("claim payments:api {first}-{}", first + 300);
     let mut children: Vec<Process> = (0..16).map(|i| store.child(CHILD, &role, &format!("agent-{i}"))).collect();
@@ -92,14 +92,12 @@ fn sixteen_processes_with_one_identity_get_one_port() {
 
 #[test]
 fn an_identity_keeps_its_port_in_its_working_tree() {
-    let store = Store::new();
+    let store = TempStore::running();
     let repository = store.repository("one");
     git(&repository, &["commit", "-q", "--allow-empty", "-m", "first"]);
     let other = store.dir("trees").join("two");
     git(&repository, &["worktree", "add", "-q", other.to_str().unwrap()]);
-    let open = |dir: &std::path::Path, agent: &str| {
-        Coordinator::open(store.options(agent).cwd(dir).scope(ScopeChoice::Here)).unwrap()
-    };
+    let open = |dir: &std::path::Path, agent: &str| Coordinator::open(store.options().agent(agent).cwd(dir)).unwrap();
 
     let first = open(&repository, "a").claim(&claim("payments:frontend")).unwrap();
     assert!(!first.existing && !first.listening && first.port >= 3100);
@@ -135,7 +133,7 @@ fn an_identity_keeps_its_port_in_its_working_tree() {
 
 #[test]
 fn a_requested_port_is_that_port_or_an_error_that_names_who_has_it() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (listener, port) = occupied();
     // The listener is this process: foreign to the child, our own to us.
     let said = store.child(CHILD, &format!("exactly web {port}"), "b").said();
@@ -174,7 +172,7 @@ fn a_requested_port_is_that_port_or_an_error_that_names_who_has_it() {
 
 #[test]
 fn what_the_dead_left_is_given_away_last_and_the_oldest_first() {
-    let store = Store::new();
+    let store = TempStore::running();
     // Two free ports beside each other, which this process could bind a moment ago.
     let first = (20_000..30_000)
         .step_by(2)
@@ -206,7 +204,7 @@ fn what_the_dead_left_is_given_away_last_and_the_oldest_first() {
 
 #[test]
 fn waiting_for_a_service_ends_when_something_listens() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("tester");
     let e = pd.wait_for_service(&["api", "web"], &Wait::at_most(Duration::ZERO)).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Timeout);
@@ -236,7 +234,7 @@ fn waiting_for_a_service_ends_when_something_listens() {
 
 #[test]
 fn the_environment_names_the_range() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (_listener, first) = occupied();
     let any = |range: &str| store.child_with(CHILD, "any web", "a", &[("PORT_DADDY_RANGE", range)]).said();
     for wrong in ["80-90", "9000", "9000-8000"] {

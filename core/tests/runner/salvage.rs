@@ -1,9 +1,9 @@
 use portdaddy_core::{
     ClaimFiles, ClaimFilter, Coordinator, EndSession, Error, ErrorKind, NewNote, NewSession, Registration,
-    SalvageFilter, SalvageState, ScopeChoice, SessionFilter, SessionStatus,
+    SalvageFilter, SalvageState, SessionFilter, SessionStatus,
 };
 
-use crate::children::{Process, Role, Store, git, options};
+use portdaddy_testutil::{Process, Role, TempStore, git};
 
 const CHILD: &str = "salvage::child";
 
@@ -13,7 +13,7 @@ fn child() {
     let Some(role) = Role::of_this_process() else { return };
     match role.name.split_once(' ').unwrap() {
         ("work", dir) => {
-            let pd = Coordinator::open(options(&role.db, &role.agent).cwd(dir).scope(ScopeChoice::Here)).unwrap();
+            let pd = Coordinator::open(role.options().cwd(dir)).unwrap();
             begin_work(&pd);
             role.say("working");
             role.barrier();
@@ -43,7 +43,7 @@ fn begin_work(pd: &Coordinator) {
 }
 
 /// A killed agent `db` that left work in `dir`.
-fn killed(store: &Store, dir: &std::path::Path) {
+fn killed(store: &TempStore, dir: &std::path::Path) {
     let mut child = store.child(CHILD, &format!("work {}", dir.display()), "db");
     assert_eq!(child.said(), "working");
     child.kill();
@@ -55,13 +55,13 @@ fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
 
 #[test]
 fn the_work_of_a_killed_agent_is_listed_claimed_and_completed() {
-    let store = Store::new();
+    let store = TempStore::running();
     let repository = store.repository("app");
     git(&repository, &["commit", "-q", "--allow-empty", "-m", "first"]);
     std::fs::write(repository.join("schema.sql"), "create table payments").unwrap();
     killed(&store, &repository);
 
-    let open = |agent: &str| Coordinator::open(store.options(agent).cwd(&repository).scope(ScopeChoice::Here)).unwrap();
+    let open = |agent: &str| Coordinator::open(store.options().agent(agent).cwd(&repository)).unwrap();
     let heir = open("heir");
     let list = heir.salvage(&SalvageFilter { project: Some("payments".into()), ..Default::default() }).unwrap();
     assert_eq!((list.items.len(), list.elsewhere), (1, 0));
@@ -120,7 +120,7 @@ fn the_work_of_a_killed_agent_is_listed_claimed_and_completed() {
 
 #[test]
 fn of_ten_who_claim_at_once_exactly_one_wins() {
-    let store = Store::new();
+    let store = TempStore::running();
     killed(&store, &store.dir("work"));
     let mut children: Vec<Process> = (0..10).map(|i| store.child(CHILD, "take db", &format!("heir-{i}"))).collect();
     for child in &mut children {
@@ -139,7 +139,7 @@ fn of_ten_who_claim_at_once_exactly_one_wins() {
 
 #[test]
 fn only_the_dead_are_salvaged() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b) = (store.open("a"), store.open("b"));
     begin_work(&a);
     let e = b.salvage_claim("a").unwrap_err();
@@ -157,7 +157,7 @@ fn only_the_dead_are_salvaged() {
 
 #[test]
 fn abandoned_work_is_open_again_and_dismissed_work_is_not() {
-    let store = Store::new();
+    let store = TempStore::running();
     killed(&store, &store.dir("work"));
     let (a, b) = (store.open("a"), store.open("b"));
     a.salvage_claim("db").unwrap();
@@ -181,7 +181,7 @@ fn abandoned_work_is_open_again_and_dismissed_work_is_not() {
 
 #[test]
 fn a_claimer_that_dies_leaves_what_it_inherited() {
-    let store = Store::new();
+    let store = TempStore::running();
     killed(&store, &store.dir("work"));
     let mut heir = store.child(CHILD, "take db", "heir");
     assert_eq!(heir.said(), "ready");
@@ -203,7 +203,7 @@ fn a_claimer_that_dies_leaves_what_it_inherited() {
 
 #[test]
 fn an_agent_that_comes_back_goes_on_or_is_told_once() {
-    let store = Store::new();
+    let store = TempStore::running();
     let dir = store.dir("work");
     killed(&store, &dir);
     let heir = store.open("heir");

@@ -1,70 +1,18 @@
 //! Publish and subscribe, as their callers see it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 use portdaddy_core::{
-    AgentState, Cancel, ChannelFilter, Clock, Coordinator, Delivery, Error, ErrorKind, Event, Face, MessageFilter,
-    Options, Publish, Registration, Replay, ScopeChoice, Subscribe, Subscription, SystemClock, Wait, WarningCode,
+    AgentState, Cancel, ChannelFilter, Coordinator, Delivery, Error, ErrorKind, Event, Face, MessageFilter, Publish,
+    Registration, Replay, ScopeChoice, Subscribe, Subscription, Wait, WarningCode,
 };
+use portdaddy_testutil::{ManualClock, Process, Role, TempStore};
 use serde_json::{Value, json};
 
 /// Long enough never to pass for an answer.
 const LONG: Duration = Duration::from_secs(30);
 const DAY: i64 = 24 * 3600 * 1000;
-
-struct Store(tempfile::TempDir);
-
-impl Store {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("db")
-    }
-
-    fn options(&self, agent: &str) -> Options {
-        options(&self.path(), agent)
-    }
-
-    fn open(&self, agent: &str) -> Coordinator {
-        Coordinator::open(self.options(agent)).unwrap()
-    }
-
-    fn shell(&self, agent: &str) -> Coordinator {
-        Coordinator::open(self.options(agent).face(Face::Shell)).unwrap()
-    }
-}
-
-fn options(path: &Path, agent: &str) -> Options {
-    Options::default().db(path).agent(agent).scope(ScopeChoice::Named("test".into()))
-}
-
-/// The real clock, moved on by hand.
-#[derive(Clone, Default)]
-struct Later(Arc<AtomicI64>);
-
-impl Later {
-    fn by(&self, ms: i64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Later {
-    fn wall_ms(&self) -> i64 {
-        SystemClock.wall_ms() + self.0.load(Ordering::SeqCst)
-    }
-
-    fn awake_ms(&self) -> i64 {
-        SystemClock.awake_ms()
-    }
-}
 
 fn to(patterns: &str) -> Subscribe {
     Subscribe { patterns: patterns.into(), ..Subscribe::default() }
@@ -112,10 +60,10 @@ fn warning(sub: &mut Subscription) -> (WarningCode, String) {
 }
 
 /// Makes the channel known without a signal, so that those who wait for it can be counted.
-fn make_known(store: &Store, channel: &str) {
-    let past = Later::default();
-    past.by(-25 * 3600 * 1000);
-    put(&Coordinator::open(store.options("past").clock(Arc::new(past))).unwrap(), channel, Value::Null);
+fn make_known(store: &TempStore, channel: &str) {
+    let past = ManualClock::running();
+    past.sleep(-25 * 3600 * 1000);
+    put(&Coordinator::open(store.options().agent("past").clock(Arc::new(past))).unwrap(), channel, Value::Null);
 }
 
 fn waiting(pd: &Coordinator, channel: &str) -> u64 {
@@ -132,72 +80,24 @@ fn until_waiting(pd: &Coordinator, channel: &str, count: u64) {
 }
 
 /// This test binary once more, in the role that [`child`] plays.
-struct Other {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
+fn start(store: &TempStore, role: &[&str]) -> Process {
+    let mut process = store.child("signals::child", &role.join(" "), role[1]);
+    assert_eq!(process.said(), "ready");
+    process
 }
 
-impl Other {
-    fn start(store: &Store, role: &[&str]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "signals::child", "--nocapture", "--test-threads=1"])
-            .env("PD_TEST_ROLE", role.join(" "))
-            .env("PD_TEST_DB", store.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut other = Self { child, stdin, stdout };
-        assert_eq!(other.said(), json!("ready"));
-        other
-    }
-
-    fn said(&mut self) -> Value {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "the child ended without a word");
-            // libtest prints "test NAME ... " without an end of line first.
-            if let Some((_, said)) = line.split_once("pd>") {
-                return serde_json::from_str(said).unwrap();
-            }
-        }
-    }
-
-    fn go(&mut self) {
-        self.stdin = None;
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn say(what: &Value) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "pd>{what}").unwrap();
-    out.flush().unwrap();
+fn said(process: &mut Process) -> Value {
+    serde_json::from_str(&process.said()).unwrap()
 }
 
 /// What a child process does; nothing in an ordinary run.
 #[test]
 fn child() {
-    let Ok(role) = std::env::var("PD_TEST_ROLE") else { return };
-    let db = PathBuf::from(std::env::var_os("PD_TEST_DB").unwrap());
-    let role: Vec<&str> = role.split(' ').collect();
+    let Some(role) = Role::of_this_process() else { return };
+    let words: Vec<&str> = role.name.split(' ').collect();
     let ready = || {
-        say(&json!("ready"));
-        let _ = std::io::stdin().read(&mut [0]);
+        role.say("ready");
+        role.barrier();
     };
     let collect = |pd: &Coordinator, how: &Subscribe, count: usize| {
         let mut sub = pd.subscribe(how).unwrap();
@@ -209,41 +109,39 @@ fn child() {
                 break;
             }
         }
-        say(&json!(got));
+        role.say(&json!(got).to_string());
     };
-    match role.as_slice() {
-        ["publish", agent, channel, count] => {
-            let pd = Coordinator::open(options(&db, agent)).unwrap();
+    match words.as_slice() {
+        ["publish", _, channel, count] => {
+            let pd = role.open();
             ready();
             for n in 0..count.parse::<u64>().unwrap() {
-                put(&pd, channel, json!({"by": agent, "n": n}));
+                put(&pd, channel, json!({"by": role.agent, "n": n}));
             }
-            say(&json!("done"));
+            role.say("done");
         }
-        ["collect", agent, pattern, count] => {
-            let pd = Coordinator::open(options(&db, agent)).unwrap();
+        ["collect", _, pattern, count] => {
+            let pd = role.open();
             ready();
             collect(&pd, &to(pattern), count.parse().unwrap());
         }
-        ["collect-all", agent, pattern, count] => {
-            let pd = Coordinator::open(options(&db, agent)).unwrap();
+        ["collect-all", _, pattern, count] => {
+            let pd = role.open();
             ready();
             collect(&pd, &replaying(pattern, Replay::All), count.parse().unwrap());
         }
-        ["live", agent, identity] => {
-            let pd = Coordinator::open(options(&db, agent)).unwrap();
+        ["live", _, identity] => {
+            let pd = role.open();
             pd.register_agent(&Registration { identity: Some((*identity).to_owned()), ..Registration::default() })
                 .unwrap();
             ready();
         }
-        ["sub", agent, patterns] => {
-            let pd = Coordinator::open(options(&db, agent).face(Face::Shell)).unwrap();
+        ["sub", _, patterns] => {
+            let pd = Coordinator::open(role.options().face(Face::Shell)).unwrap();
             let mut sub = pd.subscribe(&alone(patterns)).unwrap();
-            say(&json!("ready"));
-            say(&match sub.next(&Wait::default()) {
-                Ok(event) => json!(event),
-                Err(e) => json!(e),
-            });
+            role.say("ready");
+            let next = sub.next(&Wait::default()).map_or_else(|e| json!(e), |event| json!(event));
+            role.say(&next.to_string());
         }
         other => panic!("{other:?}"),
     }
@@ -251,7 +149,7 @@ fn child() {
 
 #[test]
 fn who_subscribes_late_still_receives_the_newest_of_each_channel() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (api, tests) = (store.open("api"), store.open("tests"));
     put(&api, "payments:schema", json!({"version": 1}));
     put(&api, "payments:api", json!("old"));
@@ -274,7 +172,7 @@ fn who_subscribes_late_still_receives_the_newest_of_each_channel() {
 
 #[test]
 fn every_json_value_arrives_as_it_was() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     let mut sub = pd.subscribe(&replaying("x", Replay::None)).unwrap();
     let values = [json!(0), json!(false), json!(""), json!(null), json!([]), json!({"a": {"b": [1.5, "é\n"]}})];
@@ -286,7 +184,7 @@ fn every_json_value_arrives_as_it_was() {
 
 #[test]
 fn a_payload_keeps_its_members_order_and_its_digits() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     let text = r#"{"status":"healthy","port":3101,"a":0.30000000000000004,"n":18446744073709551615}"#;
     put(&pd, "x", serde_json::from_str(text).unwrap());
@@ -295,7 +193,7 @@ fn a_payload_keeps_its_members_order_and_its_digits() {
 
 #[test]
 fn replay_can_be_none_all_or_from_a_place() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     let seqs: Vec<i64> = (0..4).map(|n| put(&pd, "x", json!(n))).collect();
     let get = |replay| payloads(&mut pd.subscribe(&replaying("x", replay)).unwrap());
@@ -308,23 +206,23 @@ fn replay_can_be_none_all_or_from_a_place() {
 
 #[test]
 fn a_signal_that_has_expired_or_is_a_day_old_is_no_signal() {
-    let (store, later) = (Store::new(), Later::default());
-    let pd = Coordinator::open(store.options("a").clock(Arc::new(later.clone()))).unwrap();
+    let store = TempStore::running();
+    let pd = store.open("a");
     put(&pd, "x", json!("old"));
     pd.publish("x", &json!("short"), &Publish { ttl_ms: Some(1000), keep: None }).unwrap();
     put(&pd, "y", json!("y"));
     assert_eq!(payloads(&mut pd.subscribe(&to("x")).unwrap()), ["short"]);
-    later.by(1001);
+    store.clock().sleep(1001);
     assert!(payloads(&mut pd.subscribe(&to("x")).unwrap()).is_empty(), "an older one doesn't come back");
     assert_eq!(payloads(&mut pd.subscribe(&replaying("x", Replay::All)).unwrap()), ["old"]);
     assert_eq!(payloads(&mut pd.subscribe(&to("y")).unwrap()), ["y"]);
     // Swept away by a later publish, it still doesn't come back.
     put(&pd, "z", json!("z"));
     assert!(payloads(&mut pd.subscribe(&to("x")).unwrap()).is_empty());
-    later.by(DAY);
+    store.clock().sleep(DAY);
     assert!(payloads(&mut pd.subscribe(&to("*")).unwrap()).is_empty());
     assert_eq!(payloads(&mut pd.subscribe(&replaying("*", Replay::All)).unwrap()), ["old", "y", "z"]);
-    later.by(7 * DAY);
+    store.clock().sleep(7 * DAY);
     put(&pd, "new", json!("new"));
     let list = pd.channels(&ChannelFilter::default()).unwrap();
     assert_eq!(list.channels.iter().map(|c| (c.name.as_str(), c.count)).collect::<Vec<_>>(), [("new", 1)]);
@@ -332,7 +230,7 @@ fn a_signal_that_has_expired_or_is_a_day_old_is_no_signal() {
 
 #[test]
 fn a_channel_keeps_its_newest_messages_only() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     for n in 0..500 {
         pd.publish("x", &json!(n), &Publish { keep: Some(3), ttl_ms: None }).unwrap();
@@ -352,7 +250,7 @@ fn a_channel_keeps_its_newest_messages_only() {
 
 #[test]
 fn what_is_past_a_bound_is_refused_whole() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     let mut deep = json!(1);
     for _ in 0..101 {
@@ -379,30 +277,30 @@ fn what_is_past_a_bound_is_refused_whole() {
 #[test]
 fn nothing_is_lost_or_doubled_while_others_publish() {
     const EACH: u64 = 600;
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("main");
     let each = EACH.to_string();
-    let mut publishers: Vec<Other> = ["p1", "p2"].map(|p| Other::start(&store, &["publish", p, "hot:x", &each])).into();
+    let mut publishers: Vec<Process> = ["p1", "p2"].map(|p| start(&store, &["publish", p, "hot:x", &each])).into();
     // Everything; from the newest on, by name and by pattern: these begin while the others publish.
-    let mut all = Other::start(&store, &["collect-all", "s0", "hot:x", &(2 * EACH).to_string()]);
+    let mut all = start(&store, &["collect-all", "s0", "hot:x", &(2 * EACH).to_string()]);
     let mut latest = [
-        Other::start(&store, &["collect", "s1", "hot:x", "1000000"]),
-        Other::start(&store, &["collect", "s2", "hot:*", "1000000"]),
-        Other::start(&store, &["collect", "s3", "*", "1000000"]),
+        start(&store, &["collect", "s1", "hot:x", "1000000"]),
+        start(&store, &["collect", "s2", "hot:*", "1000000"]),
+        start(&store, &["collect", "s3", "*", "1000000"]),
     ];
-    publishers.iter_mut().for_each(Other::go);
+    publishers.iter_mut().for_each(Process::go);
     all.go();
-    latest.iter_mut().for_each(Other::go);
+    latest.iter_mut().for_each(Process::go);
     for publisher in &mut publishers {
-        assert_eq!(publisher.said(), json!("done"));
+        assert_eq!(publisher.said(), "done");
     }
     put(&pd, "hot:x", json!("end"));
     let stored = pd.messages(&MessageFilter { limit: Some(10_000), ..MessageFilter::default() }).unwrap();
     let stored: Vec<Value> = stored.iter().map(|m| json!([m.seq, m.payload])).collect();
     assert_eq!(stored.len() as u64, 2 * EACH + 1);
-    assert_eq!(all.said(), json!(stored[..stored.len() - 1]));
+    assert_eq!(said(&mut all), json!(stored[..stored.len() - 1]));
     for subscriber in &mut latest {
-        let got = subscriber.said();
+        let got = said(subscriber);
         let got = got.as_array().unwrap();
         // From its first on, without a gap.
         assert_eq!(got.as_slice(), &stored[stored.len() - got.len()..]);
@@ -411,17 +309,17 @@ fn nothing_is_lost_or_doubled_while_others_publish() {
 
 #[test]
 fn twenty_processes_are_woken_by_one_publish() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("main");
     make_known(&store, "go:now");
-    let mut others: Vec<Other> = (0..20)
-        .map(|n| Other::start(&store, &["sub", &format!("s{n}"), if n % 2 == 0 { "go:now" } else { "go:*" }]))
+    let mut others: Vec<Process> = (0..20)
+        .map(|n| start(&store, &["sub", &format!("s{n}"), if n % 2 == 0 { "go:now" } else { "go:*" }]))
         .collect();
     until_waiting(&pd, "go:now", 20);
     let published = pd.publish("go:now", &json!(1), &Publish::default()).unwrap();
     assert_eq!(published.waiting, 20);
     for other in &mut others {
-        let said = other.said();
+        let said = said(other);
         assert_eq!(
             (&said["event"], &said["data"]["message"]["seq"]),
             (&json!("message"), &json!(published.seq)),
@@ -433,10 +331,10 @@ fn twenty_processes_are_woken_by_one_publish() {
 
 #[test]
 fn a_killed_subscriber_doesn_t_count() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("main");
     make_known(&store, "x");
-    let mut other = Other::start(&store, &["sub", "s", "x"]);
+    let mut other = start(&store, &["sub", "s", "x"]);
     until_waiting(&pd, "x", 1);
     other.kill();
     assert_eq!(pd.publish("x", &json!(1), &Publish::default()).unwrap().waiting, 0);
@@ -444,7 +342,7 @@ fn a_killed_subscriber_doesn_t_count() {
 
 #[test]
 fn a_wait_ends_by_time_cancelling_and_dropping() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     make_known(&store, "x");
     let mut sub = pd.subscribe(&to("x,y")).unwrap();
@@ -473,7 +371,7 @@ fn a_wait_ends_by_time_cancelling_and_dropping() {
 
 #[test]
 fn a_durable_position_goes_on_where_it_was_acknowledged() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
     let how = Subscribe { durable: Some("worker".into()), ..replaying("x", Replay::All) };
     for n in 0..4 {
@@ -519,7 +417,7 @@ fn in_background<'s>(
 
 #[test]
 fn agents_that_wait_for_each_other_are_told_of_the_cycle() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b, c) = (store.shell("agentA"), store.shell("agentB"), store.shell("agentC"));
     let sdk = store.open("agentB");
     make_known(&store, "agentB:ready");
@@ -569,7 +467,7 @@ fn agents_that_wait_for_each_other_are_told_of_the_cycle() {
 
 #[test]
 fn of_two_who_begin_at_once_exactly_one_is_refused() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b, main) = (store.shell("agentA"), store.shell("agentB"), store.open("main"));
     put(&a, "known", json!(1));
     put(&b, "known", json!(1));
@@ -599,7 +497,7 @@ fn of_two_who_begin_at_once_exactly_one_is_refused() {
 
 #[test]
 fn a_channel_that_could_be_several_agents_closes_no_cycle() {
-    let store = Store::new();
+    let store = TempStore::running();
     let (a, b, twin) = (store.shell("a"), store.shell("b"), store.open("twin"));
     let identity = |i: &str| Registration { identity: Some(i.into()), ..Registration::default() };
     a.register_agent(&identity("pay:web")).unwrap();
@@ -620,10 +518,10 @@ fn a_channel_that_could_be_several_agents_closes_no_cycle() {
 
 #[test]
 fn a_killed_waiter_closes_no_cycle() {
-    let store = Store::new();
+    let store = TempStore::running();
     let b = store.shell("agentB");
     make_known(&store, "agentB:ready");
-    let mut other = Other::start(&store, &["sub", "agentA", "agentB:ready"]);
+    let mut other = start(&store, &["sub", "agentA", "agentB:ready"]);
     until_waiting(&b, "agentB:ready", 1);
     let refused = b.subscribe(&alone("agentA:ready")).unwrap().next(&Wait::at_most(LONG)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Deadlock);
@@ -634,9 +532,9 @@ fn a_killed_waiter_closes_no_cycle() {
 
 #[test]
 fn the_death_of_a_channel_s_owner_is_told() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("tests");
-    let mut owner = Other::start(&store, &["live", "database-builder", "pay:db"]);
+    let mut owner = start(&store, &["live", "database-builder", "pay:db"]);
     let mut sub = pd.subscribe(&to("pay:db:done")).unwrap();
     assert!(sub.next(&Wait::at_most(Duration::from_millis(1))).unwrap().is_none());
     std::thread::scope(|scope| {
@@ -657,9 +555,9 @@ fn the_death_of_a_channel_s_owner_is_told() {
 
 #[test]
 fn a_channel_of_another_scope_is_pointed_out_once() {
-    let store = Store::new();
+    let store = TempStore::running();
     let pd = store.open("a");
-    let there = Coordinator::open(store.options("b").scope(ScopeChoice::Named("shop".into()))).unwrap();
+    let there = Coordinator::open(store.options().agent("b").scope(ScopeChoice::Named("shop".into()))).unwrap();
     put(&there, "build:done", json!(1));
     let mut sub = pd.subscribe(&to("build:*")).unwrap();
     let (code, text) = warning(&mut sub);

@@ -1,14 +1,19 @@
-//! What the tests of Port Daddy share: stores in temporary directories, and a clock that is moved by hand.
+//! What the tests of Port Daddy share: stores in temporary directories, a clock that is moved by hand, and real second
+//! processes.
 //!
 //! Nothing of the tests' own surroundings gets in: a handle opened here sees no environment variables and no ancestor
 //! processes but those it is given.
+
+mod children;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use portdaddy_core::{Clock, Coordinator, Face, Options, Surroundings};
+use portdaddy_core::{Clock, Coordinator, Face, Options, Surroundings, SystemClock};
+
+pub use children::{Process, Role};
 
 /// A database in a directory of its own, which goes when this is dropped.
 pub struct TempStore {
@@ -26,11 +31,20 @@ impl Default for TempStore {
 impl TempStore {
     /// A store that nobody has opened yet, with a clock that stands still.
     pub fn new() -> Self {
+        Self::with_clock(ManualClock::default())
+    }
+
+    /// The same with a clock that goes on with the machine's, as [`child`](Self::child) processes have it.
+    pub fn running() -> Self {
+        Self::with_clock(ManualClock::running())
+    }
+
+    fn with_clock(clock: ManualClock) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         // On some systems it is behind a symbolic link, and paths are compared.
         let root = dir.path().canonicalize().expect("the temporary directory's path");
         std::fs::create_dir(root.join("work")).expect("a directory to work in");
-        Self { dir, root, clock: Arc::new(ManualClock::default()) }
+        Self { dir, root, clock: Arc::new(clock) }
     }
 
     /// The database's path.
@@ -66,11 +80,7 @@ impl TempStore {
 
     /// The same, with variables in the environment.
     pub fn options_with(&self, variables: &[(&str, &str)]) -> Options {
-        Options::default()
-            .db(self.db())
-            .cwd(self.root.join("work"))
-            .clock(self.clock.clone())
-            .surroundings(Surroundings::given(variables.iter().copied()))
+        hermetic(&self.db(), variables.iter().copied()).clock(self.clock.clone())
     }
 
     /// A program's handle for an agent.
@@ -84,6 +94,11 @@ impl TempStore {
     }
 
     /// A shell command's handle for an agent: nothing but its calls proves that the agent lives.
+    pub fn shell(&self, agent: &str) -> Coordinator {
+        self.shell_in(agent, &self.root.join("work"))
+    }
+
+    /// The same in a directory.
     pub fn shell_in(&self, agent: &str, dir: &Path) -> Coordinator {
         Coordinator::open(self.options().agent(agent).cwd(dir).face(Face::Shell)).expect("the store opens")
     }
@@ -94,9 +109,17 @@ impl TempStore {
     }
 }
 
-/// A clock that only moves when it is told to.
+/// What a handle is opened with: a database that [`TempStore::db`] named, the variables, and nothing else from outside.
+fn hermetic<N: Into<String>, V: Into<String>>(db: &Path, variables: impl IntoIterator<Item = (N, V)>) -> Options {
+    let root = db.parent().and_then(Path::parent).expect("a store's database is in a directory of the store's");
+    Options::default().db(db).cwd(root.join("work")).surroundings(Surroundings::given(variables))
+}
+
+/// A clock that is moved by hand.
 #[derive(Debug)]
 pub struct ManualClock {
+    /// Whether it also goes on with the machine's.
+    runs: bool,
     wall_ms: AtomicI64,
     awake_ms: AtomicI64,
 }
@@ -104,11 +127,16 @@ pub struct ManualClock {
 impl Default for ManualClock {
     /// Some time in 2026, an hour after the machine was started.
     fn default() -> Self {
-        Self { wall_ms: AtomicI64::new(1_770_000_000_000), awake_ms: AtomicI64::new(3_600_000) }
+        Self { runs: false, wall_ms: AtomicI64::new(1_770_000_000_000), awake_ms: AtomicI64::new(3_600_000) }
     }
 }
 
 impl ManualClock {
+    /// The machine's clock, which can be moved on.
+    pub fn running() -> Self {
+        Self { runs: true, wall_ms: AtomicI64::new(0), awake_ms: AtomicI64::new(0) }
+    }
+
     /// Lets time pass.
     pub fn advance(&self, ms: i64) {
         self.wall_ms.fetch_add(ms, Ordering::SeqCst);
@@ -123,11 +151,11 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn wall_ms(&self) -> i64 {
-        self.wall_ms.load(Ordering::SeqCst)
+        self.wall_ms.load(Ordering::SeqCst) + if self.runs { SystemClock.wall_ms() } else { 0 }
     }
 
     fn awake_ms(&self) -> i64 {
-        self.awake_ms.load(Ordering::SeqCst)
+        self.awake_ms.load(Ordering::SeqCst) + if self.runs { SystemClock.awake_ms() } else { 0 }
     }
 }
 
