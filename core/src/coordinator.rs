@@ -289,7 +289,7 @@ impl Inner {
             return Ok(file.name().to_owned());
         }
         let me = sys::process::own();
-        let name = format!("{}-{}", me.pid, short(&*self.db.inputs().random, 12));
+        let name = sys::live::name_for(&me, &short(&*self.db.inputs().random, 12));
         let content = Presence {
             pid: me.pid,
             start: me.start,
@@ -336,13 +336,16 @@ impl Inner {
             return;
         };
         let name = file.name().to_owned();
-        // Best effort: if the database can't be written, the lost lock on the file says the same a little later.
-        let _ = self.db.write(Durability::Process, |tx| {
+        // If the database can't be written, the lost lock on the file says the same a little later.
+        let withdrawn = self.db.write(Durability::Process, |tx| {
             crate::locks::release_all_of(tx, &name)?;
             crate::waiters::remove_all_of(tx, &name)?;
             life::withdraw(tx, &name)
         });
-        file.withdraw();
+        match withdrawn {
+            Ok(()) => file.withdraw(),
+            Err(_) => file.abandon(),
+        }
         OURS.lock().remove(&name);
         self.db.close();
     }
