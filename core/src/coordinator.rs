@@ -184,6 +184,9 @@ struct Presence {
     version: String,
 }
 
+/// How many live files of others one opening looks at, to remove what the killed left.
+const SWEPT_AT_ONCE: usize = 64;
+
 /// The live files that this copy of the library made in this process.
 static OURS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
@@ -394,8 +397,18 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
     let me = sys::process::own();
     let Ok(entries) = std::fs::read_dir(live_dir) else { return Ok(()) };
     let prefix = format!("{}-", me.pid);
+    let mut swept = 0;
     for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
-        if !name.starts_with(&prefix) || OURS.lock().contains(&name) {
+        if !name.starts_with(&prefix) {
+            // What a killed program left that never wrote is in no row, and nobody else would ever look at it. A name
+            // with a dot is of a file in the making.
+            if swept < SWEPT_AT_ONCE && !name.starts_with('.') {
+                swept += 1;
+                sys::live::probe(live_dir, &name);
+            }
+            continue;
+        }
+        if OURS.lock().contains(&name) {
             continue;
         }
         let Some(other) =
