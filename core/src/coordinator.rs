@@ -18,6 +18,7 @@ use crate::life::{self, Liveness, Proof, ProofKind, SystemLiveness};
 use crate::scope::{Place, Scope};
 use crate::sys;
 use crate::sys::live::LiveFile;
+use crate::wake::Topic;
 
 /// Which scope a handle's names live in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,6 +164,8 @@ pub(crate) struct Inner {
     live: Mutex<Option<LiveFile>>,
     pub(crate) recorded: AtomicBool,
     notices: Mutex<Vec<String>>,
+    /// The waits that go on in this handle, and a word that wakes each.
+    pub(crate) sleepers: Mutex<Vec<(u64, Topic)>>,
 }
 
 impl fmt::Debug for Coordinator {
@@ -237,6 +240,7 @@ impl Coordinator {
             live: Mutex::new(None),
             recorded: AtomicBool::new(false),
             notices: Mutex::new(Vec::new()),
+            sleepers: Mutex::new(Vec::new()),
         };
         let this = Self { inner: Arc::new(inner) };
         if face == Face::Library {
@@ -336,6 +340,7 @@ impl Inner {
     fn close(&self) {
         let Some(file) = self.live.lock().take() else {
             self.db.close();
+            self.wake_own_waits();
             return;
         };
         let name = file.name().to_owned();
@@ -351,6 +356,7 @@ impl Inner {
         }
         OURS.lock().remove(&name);
         self.db.close();
+        self.wake_own_waits();
     }
 
     /// Whether a wait, or a lock bound to this handle, could still need its live file.

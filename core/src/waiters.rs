@@ -3,7 +3,7 @@
 //! A waiter lives as long as its live file is held. Rows of the dead are removed by whoever meets them; until then
 //! they only cost a look.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::db::Tx;
 use crate::error::Result;
@@ -85,6 +85,11 @@ pub(crate) fn add(tx: &Tx<'_>, new: &NewWaiter<'_>) -> Result<i64> {
 /// Leaves the queue; false if the row was gone already.
 pub(crate) fn remove(tx: &Tx<'_>, ticket: i64) -> Result<bool> {
     Ok(tx.prepare_cached("DELETE FROM waiters WHERE ticket = ?1")?.execute([ticket])? > 0)
+}
+
+/// Whether a place in the queue is still there.
+pub(crate) fn is_waiting(conn: &Connection, ticket: i64) -> Result<bool> {
+    Ok(conn.prepare_cached("SELECT 1 FROM waiters WHERE ticket = ?1")?.exists([ticket])?)
 }
 
 /// Says what is still waited for.

@@ -19,7 +19,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -69,6 +69,7 @@ pub(crate) struct Db {
     gate: Gate,
     wakes: Wakes,
     inputs: Inputs,
+    closed: AtomicBool,
 }
 
 struct Writer {
@@ -104,6 +105,7 @@ impl Db {
             gate,
             wakes,
             inputs,
+            closed: AtomicBool::new(false),
             path,
         })
     }
@@ -138,6 +140,11 @@ impl Db {
         .hint("open a new handle in the child"))
     }
 
+    /// Refuses a handle that was closed, for a wait that has a connection of its own.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
+    }
+
     /// Runs `f` on one consistent snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.check_process()?;
@@ -154,6 +161,7 @@ impl Db {
     /// A connection for someone who reads again and again; it goes back to the pool when dropped.
     pub(crate) fn reader(&self) -> Result<Reader<'_>> {
         self.check_process()?;
+        self.check_open()?;
         let pooled = self.readers.lock().pop();
         let conn = match pooled {
             Some(conn) => conn,
@@ -203,6 +211,7 @@ impl Db {
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {
+            self.closed.store(true, Ordering::SeqCst);
             self.writer.lock().take();
             self.readers.lock().clear();
         }
@@ -240,6 +249,7 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.db.check_process()?;
+        self.db.check_open()?;
         let conn = self.conn.as_ref().ok_or_else(closed)?;
         self.db.named(snapshot(conn, f))
     }
