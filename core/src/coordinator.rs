@@ -18,6 +18,7 @@ use crate::life::{self, Liveness, Proof, ProofKind, SystemLiveness};
 use crate::scope::{Place, Scope};
 use crate::sys;
 use crate::sys::live::LiveFile;
+use crate::wake::Topic;
 
 /// Which scope a handle's names live in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,6 +164,8 @@ pub(crate) struct Inner {
     live: Mutex<Option<LiveFile>>,
     pub(crate) recorded: AtomicBool,
     notices: Mutex<Vec<String>>,
+    /// The waits that go on in this handle, and a word that wakes each.
+    pub(crate) sleepers: Mutex<Vec<(u64, Topic)>>,
 }
 
 impl fmt::Debug for Coordinator {
@@ -183,6 +186,9 @@ struct Presence {
     namespace: u64,
     version: String,
 }
+
+/// How many live files of others one opening looks at, to remove what the killed left.
+const SWEPT_AT_ONCE: usize = 64;
 
 /// The live files that this copy of the library made in this process.
 static OURS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -234,6 +240,7 @@ impl Coordinator {
             live: Mutex::new(None),
             recorded: AtomicBool::new(false),
             notices: Mutex::new(Vec::new()),
+            sleepers: Mutex::new(Vec::new()),
         };
         let this = Self { inner: Arc::new(inner) };
         if face == Face::Library {
@@ -290,7 +297,7 @@ impl Inner {
             return Ok(file.name().to_owned());
         }
         let me = sys::process::own();
-        let name = format!("{}-{}", me.pid, short(&*self.db.inputs().random, 12));
+        let name = sys::live::name_for(&me, &short(&*self.db.inputs().random, 12));
         let content = Presence {
             pid: me.pid,
             start: me.start,
@@ -334,20 +341,25 @@ impl Inner {
     fn close(&self) {
         let Some(file) = self.live.lock().take() else {
             self.db.close();
+            self.wake_own_waits();
             return;
         };
         let name = file.name().to_owned();
-        // Best effort: if the database can't be written, the lost lock on the file says the same a little later.
-        let _ = self.db.write(Durability::Process, |tx| {
+        // If the database can't be written, the lost lock on the file says the same a little later.
+        let withdrawn = self.db.write(Durability::Process, |tx| {
             crate::locks::release_all_of(tx, &name)?;
             crate::waiters::remove_all_of(tx, &name)?;
             life::withdraw(tx, &name)?;
             // A twin that crashed earlier is no proof of death any more: the agent has lived on.
             self.caller.agent.iter().try_for_each(|agent| life::forget_lost_instances(tx, agent))
         });
-        file.withdraw();
+        match withdrawn {
+            Ok(()) => file.withdraw(),
+            Err(_) => file.abandon(),
+        }
         OURS.lock().remove(&name);
         self.db.close();
+        self.wake_own_waits();
     }
 
     /// Whether a wait, or a lock bound to this handle, could still need its live file.
@@ -394,8 +406,18 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
     let me = sys::process::own();
     let Ok(entries) = std::fs::read_dir(live_dir) else { return Ok(()) };
     let prefix = format!("{}-", me.pid);
+    let mut swept = 0;
     for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
-        if !name.starts_with(&prefix) || OURS.lock().contains(&name) {
+        if !name.starts_with(&prefix) {
+            // What a killed program left that never wrote is in no row, and nobody else would ever look at it. A name
+            // with a dot is of a file in the making.
+            if swept < SWEPT_AT_ONCE && !name.starts_with('.') {
+                swept += 1;
+                sys::live::probe(live_dir, &name);
+            }
+            continue;
+        }
+        if OURS.lock().contains(&name) {
             continue;
         }
         let Some(other) =

@@ -216,7 +216,7 @@ impl Coordinator {
         let alone = self.inner.face == Face::Shell;
         let mut subscription =
             self.subscribe(&Subscribe { patterns: channel.to_owned(), alone, ..Subscribe::default() })?;
-        let deadline = wait.timeout.map(|t| Instant::now() + t);
+        let deadline = wait.deadline();
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             match subscription.next(&Wait { timeout: left, cancel: wait.cancel.clone() })? {
@@ -247,7 +247,7 @@ impl Subscription {
         if let Some(event) = self.at_hand()? {
             return Ok(Some(event));
         }
-        let deadline = wait.timeout.map(|t| Instant::now() + t);
+        let deadline = wait.deadline();
         let coordinator = self.coordinator.clone();
         let inner = &coordinator.inner;
         loop {

@@ -34,6 +34,11 @@ impl Wait {
     pub fn at_most(timeout: Duration) -> Self {
         Self { timeout: Some(timeout), cancel: None }
     }
+
+    /// When it is over; none for ever, which is also what a clock can't count.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+    }
 }
 
 /// Ends waits from another thread. Clones are one.
@@ -104,8 +109,11 @@ impl Coordinator {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let inner = &*self.inner;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        if let (Some(cancel), Some(topic)) = (&wait.cancel, topics.first()) {
-            cancel.0.sleepers.lock().push((id, Arc::downgrade(&self.inner), *topic));
+        if let Some(topic) = topics.first() {
+            if let Some(cancel) = &wait.cancel {
+                cancel.0.sleepers.lock().push((id, Arc::downgrade(&self.inner), *topic));
+            }
+            inner.sleepers.lock().push((id, *topic));
         }
         let sample = inner.db.wakes().sample(&topics);
         let reader = inner.db.reader()?;
@@ -115,7 +123,7 @@ impl Coordinator {
             reader,
             sample,
             topics,
-            deadline: wait.timeout.map(|t| Instant::now() + t),
+            deadline: wait.deadline(),
             cancel: wait.cancel.clone(),
             tick: FIRST_TICK,
             version,
@@ -137,6 +145,7 @@ impl Waiting<'_> {
             if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
                 return Err(Error::new(ErrorKind::Cancelled, "the wait was cancelled"));
             }
+            self.inner.db.check_open()?;
             let now = Instant::now();
             if self.deadline.is_some_and(|d| d <= now) {
                 return Ok(Woken::TimedOut);
@@ -177,8 +186,18 @@ impl Waiting<'_> {
     }
 }
 
+impl Inner {
+    /// Wakes every wait in this handle, once it is closed: they find that out by reading.
+    pub(crate) fn wake_own_waits(&self) {
+        for (_, topic) in self.sleepers.lock().iter() {
+            self.db.wakes().wake(*topic);
+        }
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.inner.sleepers.lock().retain(|(id, _)| *id != self.id);
         if let Some(cancel) = &self.cancel {
             cancel.0.sleepers.lock().retain(|(id, ..)| *id != self.id);
         }

@@ -3,7 +3,7 @@
 //! A waiter lives as long as its live file is held. Rows of the dead are removed by whoever meets them; until then
 //! they only cost a look.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::db::Tx;
 use crate::error::Result;
@@ -93,6 +93,11 @@ pub(crate) fn begun(tx: &Tx<'_>, ticket: i64) -> Result<Option<(i64, i64)>> {
         .prepare_cached("SELECT scope, since_ms FROM waiters WHERE ticket = ?1")?
         .query_row([ticket], |r| Ok((r.get(0)?, r.get(1)?)))
         .optional()?)
+}
+
+/// Whether a place in the queue is still there.
+pub(crate) fn is_waiting(conn: &Connection, ticket: i64) -> Result<bool> {
+    Ok(conn.prepare_cached("SELECT 1 FROM waiters WHERE ticket = ?1")?.exists([ticket])?)
 }
 
 /// Says what is still waited for.

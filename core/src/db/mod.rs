@@ -86,6 +86,7 @@ struct Writer {
     wal_pages: Arc<AtomicI32>,
     /// Pages that the last checkpoint left there, because someone still read them.
     left: i32,
+    boot_recorded: bool,
 }
 
 impl Db {
@@ -108,7 +109,13 @@ impl Db {
         Ok(Db {
             pid: std::process::id(),
             closed: AtomicBool::new(false),
-            writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0 }))),
+            writer: ManuallyDrop::new(Mutex::new(Some(Writer {
+                conn,
+                full: false,
+                wal_pages,
+                left: 0,
+                boot_recorded: false,
+            }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
             brief,
             gate,
@@ -288,10 +295,10 @@ impl Drop for Reader<'_> {
 
 fn snapshot<T>(conn: &Connection, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     conn.prepare_cached("BEGIN")?.execute([])?;
-    let result = f(conn);
-    let ended = conn.prepare_cached("COMMIT")?.execute([]);
-    let value = result?;
-    ended?;
+    let open = Open(conn);
+    let value = f(conn)?;
+    conn.prepare_cached("COMMIT")?.execute([])?;
+    drop(open);
     Ok(value)
 }
 
@@ -303,52 +310,48 @@ impl Writer {
         wakes: &mut Vec<Topic>,
         f: impl FnOnce(&Tx<'_>) -> Result<T>,
     ) -> Result<T> {
+        self.record_boot(inputs)?;
         self.set_full(durability == Durability::Power)?;
         self.begin()?;
-        let result = self.run(inputs, wakes, f);
-        match result {
-            Ok((value, new_boot)) if !new_boot || self.full => {
-                self.commit()?;
-                Ok(value)
-            }
-            // The first write after a boot raises the epoch of the fencing tokens, which must outlive a power cut.
-            // The level of durability can't change inside a transaction, so the boot is recorded in one of its own.
-            Ok((value, _)) => {
-                self.commit()?;
-                self.set_full(true)?;
-                self.begin()?;
-                self.conn.execute_batch("UPDATE counters SET boot = boot WHERE only_row = 1")?;
-                self.commit()?;
-                Ok(value)
-            }
-            Err(e) => {
-                // SQLite may have rolled back by itself (disk full); then there is nothing left to end.
-                if !self.conn.is_autocommit() {
-                    self.conn.prepare_cached("ROLLBACK")?.execute([])?;
-                }
-                Err(e)
-            }
-        }
+        let open = Open(&self.conn);
+        let value = self.run(inputs, wakes, f)?;
+        self.commit()?;
+        drop(open);
+        Ok(value)
     }
 
-    fn run<T>(
-        &self,
-        inputs: &Inputs,
-        wakes: &mut Vec<Topic>,
-        f: impl FnOnce(&Tx<'_>) -> Result<T>,
-    ) -> Result<(T, bool)> {
+    /// The first write after a boot raises the epoch of the fencing tokens. It must be on the disk before anyone gives a
+    /// token of it, or a power cut would let the next boot give the same ones again. The level of durability can't
+    /// change inside a transaction, so the boot is recorded in one of its own.
+    fn record_boot(&mut self, inputs: &Inputs) -> Result<()> {
+        if self.boot_recorded {
+            return Ok(());
+        }
+        if known_boot(&self.conn)?.is_none() {
+            self.set_full(true)?;
+            self.begin()?;
+            let open = Open(&self.conn);
+            check_schema(&self.conn)?;
+            boot_number(&self.conn, inputs.clock.wall_ms())?;
+            self.commit()?;
+            drop(open);
+        }
+        self.boot_recorded = true;
+        Ok(())
+    }
+
+    fn run<T>(&self, inputs: &Inputs, wakes: &mut Vec<Topic>, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         let conn = &self.conn;
-        let version: i64 = conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?;
-        schema::check_version(version)?;
+        check_schema(conn)?;
         let wall_ms = inputs.clock.wall_ms();
-        let (boot, new_boot) = boot_number(conn, wall_ms)?;
+        let boot = boot_number(conn, wall_ms)?;
         let now = Now { wall_ms, awake_ms: inputs.clock.awake_ms(), boot };
         let tx = Tx { conn, now, inputs, wakes: RefCell::new(Vec::new()), seq: Cell::new(None) };
         let value = f(&tx)?;
         tx.store_seq()?;
         *wakes = tx.wakes.into_inner();
         crate::fault::point("in-transaction");
-        Ok((value, new_boot))
+        Ok(value)
     }
 
     fn begin(&self) -> Result<()> {
@@ -356,11 +359,7 @@ impl Writer {
     }
 
     fn commit(&self) -> Result<()> {
-        let committed = self.conn.prepare_cached("COMMIT")?.execute([]);
-        if committed.is_err() && !self.conn.is_autocommit() {
-            self.conn.prepare_cached("ROLLBACK")?.execute([])?;
-        }
-        Ok(committed.map(|_| ())?)
+        Ok(self.conn.prepare_cached("COMMIT")?.execute([]).map(|_| ())?)
     }
 
     /// Best effort: whoever is in the way only means that a later commit tries again.
@@ -386,22 +385,41 @@ impl Writer {
     }
 }
 
-/// This boot's number in the file, recorded on the first write after a boot, and whether it was new.
-fn boot_number(conn: &Connection, wall_ms: i64) -> Result<(i64, bool)> {
+/// Ends a transaction that nothing else has ended: a closure that failed, or panicked. A transaction left open would
+/// keep every other process from writing as long as this one lives.
+struct Open<'a>(&'a Connection);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        // SQLite may have rolled back by itself (disk full); then there is nothing left to end.
+        if !self.0.is_autocommit() {
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn check_schema(conn: &Connection) -> Result<()> {
+    schema::check_version(conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?)
+}
+
+fn known_boot(conn: &Connection) -> Result<Option<i64>> {
     use rusqlite::OptionalExtension;
-    let boot_id = sys::boot_id();
-    let known = conn
+    Ok(conn
         .prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?
-        .query_row([&boot_id], |r| r.get(0))
-        .optional()?;
-    if let Some(boot) = known {
-        return Ok((boot, false));
+        .query_row([sys::boot_id()], |r| r.get(0))
+        .optional()?)
+}
+
+/// This boot's number in the file, recorded on the first write after a boot.
+fn boot_number(conn: &Connection, wall_ms: i64) -> Result<i64> {
+    if let Some(boot) = known_boot(conn)? {
+        return Ok(boot);
     }
     let boot = conn
         .prepare_cached("INSERT INTO boots (boot_id, first_ms) VALUES (?1, ?2) RETURNING boot")?
-        .query_row((&boot_id, wall_ms), |r| r.get(0))?;
+        .query_row((sys::boot_id(), wall_ms), |r| r.get(0))?;
     conn.prepare_cached("UPDATE counters SET boot = ?1")?.execute([boot])?;
-    Ok((boot, true))
+    Ok(boot)
 }
 
 /// The moment of a transaction.
@@ -543,3 +561,23 @@ fn configure(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 const OPEN: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+#[cfg(test)]
+mod tests {
+    use crate::coordinator::{Coordinator, Options, ScopeChoice};
+    use crate::db::Durability;
+    use crate::error::{Error, Result};
+
+    #[test]
+    fn the_boot_is_recorded_apart_from_the_write_that_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options).unwrap();
+        let failed: Result<()> = pd.inner.db.write(Durability::Process, |_| Err(Error::invalid("no")));
+        assert_eq!(failed.unwrap_err().message(), "no");
+        let count = |sql: &str| pd.inner.db.read(|conn| Ok(conn.query_row(sql, [], |r| r.get::<_, i64>(0))?)).unwrap();
+        // Committed in full before the write's own transaction began, it stays though that was rolled back.
+        assert_eq!(count("SELECT count(*) FROM boots"), 1);
+        assert_eq!(count("SELECT boot FROM counters"), count("SELECT boot FROM boots"));
+    }
+}

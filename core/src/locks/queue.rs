@@ -11,7 +11,7 @@ use super::{LockOptions, Row, grant_to, info, lease_lost, load, settle, timed_ou
 use crate::agents;
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, Now};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::life::{self, Holds, ProofKind};
 use crate::sys;
 use crate::wait::Woken;
@@ -37,12 +37,13 @@ impl Queue<'_> {
         let mut told = false;
         let token = loop {
             let now = inner.now()?;
-            let (granted, holder) = waiting.read(|conn| {
-                let holder = load(conn, self.scope, self.name)?;
-                Ok((holder.as_ref().filter(|h| h.ticket == Some(self.ticket)).map(|h| h.token), holder))
-            })?;
-            if let Some(token) = granted {
-                break token;
+            let (holder, queued) = waiting
+                .read(|conn| Ok((load(conn, self.scope, self.name)?, waiters::is_waiting(conn, self.ticket)?)))?;
+            if let Some(granted) = holder.as_ref().filter(|h| h.ticket == Some(self.ticket)) {
+                break granted.token;
+            }
+            if !queued {
+                return Err(self.lost_its_place(holder.as_ref())?);
             }
             let Some(holder) = holder else {
                 // Freed by hand, or by a library that hands on differently: whoever is first takes it.
@@ -88,6 +89,20 @@ impl Queue<'_> {
         }
         self.done = true;
         Ok(token)
+    }
+
+    /// The place in the queue is gone, and not for the lock: nobody would ever hand it over.
+    fn lost_its_place(&self, holder: Option<&Row>) -> Result<Error> {
+        let inner = &self.coordinator.inner;
+        inner.db.check_open()?;
+        let name = self.name;
+        Ok(Error::new(
+            ErrorKind::LeaseLost,
+            format!("the place in the queue for the lock {name:?} is gone: it was granted and taken away, or removed"),
+        )
+        .with("lock", name)
+        .with("holder", holder.map(|h| h.agent.as_str()))
+        .hint("ask for the lock again; pd log --type lock. shows what became of it"))
     }
 
     /// Whether what the lock lives by is gone, as far as a read can tell.
@@ -176,6 +191,48 @@ impl Drop for Queue<'_> {
             && let Ok(Some(token)) = self.leave()
         {
             let _ = self.coordinator.release_grant(self.scope, self.name, token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::coordinator::{Coordinator, Options, ScopeChoice};
+    use crate::db::Durability;
+    use crate::error::ErrorKind;
+    use crate::locks::LockOptions;
+    use crate::wait::Wait;
+
+    #[test]
+    fn a_waiter_whose_row_is_gone_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |agent: &str| {
+            let options = Options::default().db(dir.path().join("db")).agent(agent).scope(ScopeChoice::Global);
+            Coordinator::open(options).unwrap()
+        };
+        let (a, b) = (open("a"), open("b"));
+        for free in [false, true] {
+            let held = a.lock("m", &LockOptions { blocking: false, ..LockOptions::default() }).unwrap().unwrap();
+            std::thread::scope(|scope| {
+                let wait = Wait::at_most(Duration::from_secs(30));
+                let waiter = scope.spawn(|| b.lock("m", &LockOptions { wait, ..LockOptions::default() }).unwrap_err());
+                let deadline = Instant::now() + Duration::from_secs(30);
+                while a.lock_info("m").unwrap().unwrap().waiters.is_empty() {
+                    assert!(Instant::now() < deadline);
+                }
+                let remove = |tx: &crate::db::Tx<'_>| {
+                    tx.execute_batch("DELETE FROM waiters")?;
+                    if free {
+                        tx.execute_batch("DELETE FROM locks")?;
+                    }
+                    Ok(())
+                };
+                a.inner.db.write(Durability::Process, remove).unwrap();
+                assert_eq!(waiter.join().unwrap().kind(), ErrorKind::LeaseLost);
+            });
+            drop(held);
         }
     }
 }

@@ -8,15 +8,19 @@
 //!    place. So a file under its final name without a lock is a dead owner's, never one in the making.
 //! 2. A probe opens the file by name and tries a *shared* lock: it fails while the owner's holds, and two probes at
 //!    once don't take each other for the owner. If it gets the lock, it removes the leftover.
+//!    A file whose maker runs is left alone though: closed without its rows being withdrawn, it must stay to say so.
 //! 3. An owner that goes in order unlinks the file, then closes it. It never unlocks explicitly: that would release
 //!    the lock for every process that inherited the descriptor, and in a forked child for the parent too.
 //!
-//! Names are never used twice. Any error but "it isn't there" counts as held: no death is declared on an error.
+//! Names are never used twice, and name the process that made the file ([`name_for`]): if somebody has removed the
+//! file of one that still runs, that one lives all the same. Any other error but "it isn't there" counts as held: no
+//! death is declared on an error.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::process::{self, Alive, ProcessId};
 use super::{current_pid, is_own_pid};
 use crate::error::{Error, Result};
 
@@ -27,6 +31,27 @@ pub(crate) struct LiveFile {
     file: File,
     /// Who created it: a forked child must not unlink it.
     pid: u32,
+    abandoned: bool,
+}
+
+/// The name of a live file of `process`; `unique` tells it from others of the same.
+pub(crate) fn name_for(process: &ProcessId, unique: &str) -> String {
+    format!("{}-{}-{}-{unique}", process.pid, process.start, process.namespace)
+}
+
+/// The process that made the file of that name, if it says so.
+fn maker(name: &str) -> Option<ProcessId> {
+    let mut parts = name.splitn(4, '-');
+    let id = ProcessId {
+        pid: parts.next()?.parse().ok()?,
+        start: parts.next()?.parse().ok()?,
+        namespace: parts.next()?.parse().ok()?,
+    };
+    parts.next().map(|_| id)
+}
+
+fn maker_lives(name: &str) -> bool {
+    maker(name).is_some_and(|id| process::alive(&id) == Alive::Yes)
 }
 
 impl LiveFile {
@@ -47,7 +72,7 @@ impl LiveFile {
             Ok(file)
         })();
         match made {
-            Ok(file) => Ok(LiveFile { path, name: name.to_owned(), file, pid: current_pid() }),
+            Ok(file) => Ok(LiveFile { path, name: name.to_owned(), file, pid: current_pid(), abandoned: false }),
             Err(e) => {
                 let _ = std::fs::remove_file(&temporary);
                 Err(Error::io("creating", &path, e))
@@ -62,6 +87,11 @@ impl LiveFile {
     /// Withdraws the proof in order: nobody takes it for a death. Dropping does the same.
     pub(crate) fn withdraw(self) {}
 
+    /// Ends the proof without withdrawing it, as the process's end would: whoever looks next takes it for a death.
+    pub(crate) fn abandon(mut self) {
+        self.abandoned = true;
+    }
+
     /// A duplicate without close-on-exec: every command that this process starts while the duplicate exists inherits
     /// it, and then holds the lock on after our own end. Drop it once the command is started.
     #[cfg(unix)]
@@ -72,7 +102,7 @@ impl LiveFile {
 
 impl Drop for LiveFile {
     fn drop(&mut self) {
-        if is_own_pid(self.pid) {
+        if is_own_pid(self.pid) && !self.abandoned {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -97,12 +127,16 @@ pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
     let path = dir.join(name);
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Probe::Gone,
+        // An owner that goes in order takes its rows back first. If it runs on and the file isn't there, then someone
+        // has removed it, or the whole directory.
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return if maker_lives(name) { Probe::Held } else { Probe::Gone };
+        }
         Err(_) => return Probe::Held,
     };
     match file.try_lock_shared() {
         Ok(()) => {
-            if still_at(&file, &path) {
+            if still_at(&file, &path) && !maker_lives(name) {
                 let _ = std::fs::remove_file(&path);
             }
             Probe::Gone
@@ -156,6 +190,23 @@ mod tests {
         live.withdraw();
         assert_eq!(probe(&dir, "a"), Probe::Gone);
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0, "no temporary file stays");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_somebody_removed_is_no_death() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = process::own();
+        let name = name_for(&me, "x-y");
+        let live = LiveFile::create(dir.path(), &name, b"").unwrap();
+        std::fs::remove_file(dir.path().join(&name)).unwrap();
+        assert_eq!(probe(dir.path(), &name), Probe::Held);
+        let earlier = ProcessId { start: me.start + 1, ..me.clone() };
+        assert_eq!(probe(dir.path(), &name_for(&earlier, "x")), Probe::Gone, "the pid is another's now");
+        drop(live);
+        let name = name_for(&me, "z");
+        LiveFile::create(dir.path(), &name, b"").unwrap().abandon();
+        assert_eq!((probe(dir.path(), &name), probe(dir.path(), &name)), (Probe::Gone, Probe::Gone));
     }
 
     #[cfg(unix)]
