@@ -358,7 +358,7 @@ fn on_a_read_only_disk_looking_works() {
 fn a_full_disk_loses_nothing_and_harms_nothing() {
     let store = TempStore::running();
     make_private(store.db().parent().unwrap());
-    let script = "mount -t tmpfs -o size=3m,mode=0700 none \"$dir\"";
+    let script = "mount -t tmpfs -o size=8m,mode=0700 none \"$dir\"";
     let Some(mut child) = child_in_mounts(&store, script, "full") else { return };
     assert_eq!(child.said(), "done");
 }
@@ -367,7 +367,7 @@ fn fill_the_disk(role: &Role) {
     use std::io::Write;
     let dir = role.db.parent().unwrap();
     let filler = dir.join("filler");
-    fs::write(&filler, vec![b'x'; 1 << 20]).unwrap();
+    fs::write(&filler, vec![b'x'; 5 << 20]).unwrap();
     let pd = role.open();
     let looker = Coordinator::open(role.options().agent("looker").face(Face::Shell)).unwrap();
     let text = "x".repeat(50_000);
