@@ -199,13 +199,15 @@ impl Coordinator {
         })
     }
 
-    /// Says goodbye: releases the agent's locks, ends its active sessions as abandoned and releases their claims.
+    /// Says goodbye: releases the agent's locks and this handle's, ends its active sessions as abandoned and releases
+    /// their claims. A later call by the agent registers it anew.
     ///
     /// # Errors
     /// `NO_AGENT`, `NOT_FOUND` for an agent that never registered, `STORE_*`.
     pub fn unregister_agent(&self) -> Result<Agent> {
         let id = self.inner.caller.agent.clone().ok_or_else(caller::no_agent_error)?;
-        self.inner.db.write(Durability::Power, |tx| {
+        let own = self.inner.own_proof();
+        let agent = self.inner.db.write(Durability::Power, |tx| {
             let scope = self.inner.scope_row(tx)?;
             let known: Option<String> = tx
                 .prepare_cached("SELECT state FROM agents WHERE id = ?1")?
@@ -215,13 +217,19 @@ impl Coordinator {
                 return Err(unknown_agent(&id));
             }
             crate::locks::release_all_of_agent(tx, &id)?;
+            if let Some(own) = &own {
+                crate::locks::release_all_of(tx, &own.live)?;
+            }
             crate::sessions::abandon_all_of(tx, &id)?;
             tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1")?.execute([&id])?;
-            tx.prepare_cached("UPDATE agents SET state = 'left', seen_ms = ?2 WHERE id = ?1")?
+            tx.prepare_cached("UPDATE agents SET state = 'left', promised = 0, seen_ms = ?2 WHERE id = ?1")?
                 .execute((&id, tx.now.wall_ms))?;
             activity::record_as(tx, Some(&id), scope, "agent.unregister", &id, serde_json::Value::Null)?;
             load_by_id(tx, &id, tx.now, tx.liveness())
-        })
+        })?;
+        // Its proofs are stored again if it comes back.
+        self.inner.recorded.store(false, Ordering::Release);
+        Ok(agent)
     }
 
     /// Lists agents. Whoever is found dead by looking is buried.
@@ -286,7 +294,8 @@ impl Coordinator {
     /// # Errors
     /// As [`register_agent`](Self::register_agent) and [`start_session`](Self::start_session).
     pub fn begin(&self, registration: &Registration, session: &NewSession) -> Result<StartedSession> {
-        if registration.identity.is_some() || registration.name.is_some() || registration.kind.is_some() {
+        let Registration { name, identity, purpose, kind } = registration;
+        if [name, identity, purpose, kind].into_iter().any(Option::is_some) {
             self.register_agent(registration)?;
         }
         self.start_session(session)

@@ -164,6 +164,8 @@ pub(crate) struct Inner {
     live: Mutex<Option<LiveFile>>,
     pub(crate) recorded: AtomicBool,
     notices: Mutex<Vec<String>>,
+    /// What the environment says of the ports to choose from.
+    pub(crate) port_range: Option<String>,
     /// The waits that go on in this handle, and a word that wakes each.
     pub(crate) sleepers: Mutex<Vec<(u64, Topic)>>,
 }
@@ -240,6 +242,7 @@ impl Coordinator {
             live: Mutex::new(None),
             recorded: AtomicBool::new(false),
             notices: Mutex::new(Vec::new()),
+            port_range: (around.env)(crate::ports::RANGE_VARIABLE).filter(|range| !range.trim().is_empty()),
             sleepers: Mutex::new(Vec::new()),
         };
         let this = Self { inner: Arc::new(inner) };

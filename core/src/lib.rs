@@ -88,7 +88,7 @@ pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, O
 pub use messages::{ChannelFilter, ChannelInfo, ChannelList, Message, MessageFilter, Publish, Published};
 pub use notes::{NewNote, Note, NoteFilter, NoteList, WrittenNote};
 pub use pattern::ChannelPattern;
-pub use ports::{ClaimPort, PortClaim, PortListener, Release, ServiceFilter};
+pub use ports::{ClaimPort, PortClaim, PortListener, Release, ServiceFilter, ServiceList};
 pub use salvage::{Briefing, SalvageFilter, SalvageItem, SalvageList, SalvageState};
 pub use scope::{Place, Repository, Scope};
 pub use sessions::{

@@ -27,7 +27,7 @@ use crate::wake::Topic;
 
 /// Where ports are looked for unless `PORT_DADDY_RANGE` or the call says otherwise.
 const DEFAULT_RANGE: (u16, u16) = (3100, 9999);
-const RANGE_VARIABLE: &str = "PORT_DADDY_RANGE";
+pub(crate) const RANGE_VARIABLE: &str = "PORT_DADDY_RANGE";
 /// Below it, binding needs privileges: given only where asked for.
 const FIRST_UNPRIVILEGED: u16 = 1024;
 /// How many free ports are probed before deciding; several, so that those who claim at once need few rounds.
@@ -52,6 +52,15 @@ pub struct ClaimPort {
     pub range: Option<(u16, u16)>,
     /// One port for all working trees instead of one for each.
     pub shared: bool,
+}
+
+/// Assigned ports, and how many others were left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceList {
+    /// By port.
+    pub services: Vec<PortClaim>,
+    /// How many of other scopes were left out.
+    pub elsewhere: u64,
 }
 
 /// An assigned port.
@@ -131,7 +140,7 @@ impl Coordinator {
     /// to another or a foreign process listens there; `PORTS_EXHAUSTED`; `STORE_*`.
     pub fn claim(&self, claim: &ClaimPort) -> Result<PortClaim> {
         let identity = Identity::parse(&claim.identity)?.as_str().to_owned();
-        let range = range_of(claim)?;
+        let range = range_of(claim, self.inner.port_range.as_deref())?;
         let key = Key { identity, worktree: self.inner.worktree_key(claim.shared) };
         let claimed = match claim.port {
             Some(port) => self.claim_exactly(&key, port)?,
@@ -185,22 +194,21 @@ impl Coordinator {
     ///
     /// # Errors
     /// `INVALID` for a pattern that is none, `STORE_*`.
-    pub fn services(&self, filter: &ServiceFilter) -> Result<Vec<PortClaim>> {
+    pub fn services(&self, filter: &ServiceFilter) -> Result<ServiceList> {
         let pattern = filter.pattern.as_deref().map(IdentityPattern::parse).transpose()?;
         let worktree = self.inner.worktree_key(false);
-        let claims = self.inner.db.read(|conn| {
+        let (claims, elsewhere) = self.inner.db.read(|conn| {
             let here = self.inner.known_scope_row(conn)?;
             let mut names = Names::default();
-            rows(conn)?
-                .into_iter()
-                .filter(|row| pattern.as_ref().is_none_or(|p| p.matches(&row.identity)))
-                .filter(|row| {
-                    filter.all || Some(row.scope) == here || row.worktree.is_empty() || row.worktree == worktree
-                })
-                .map(|row| row.claim(conn, &mut names, true))
-                .collect::<Result<Vec<_>>>()
+            let matching =
+                rows(conn)?.into_iter().filter(|row| pattern.as_ref().is_none_or(|p| p.matches(&row.identity)));
+            let (shown, others): (Vec<_>, Vec<_>) = matching.partition(|row| {
+                filter.all || Some(row.scope) == here || row.worktree.is_empty() || row.worktree == worktree
+            });
+            let claims = shown.into_iter().map(|row| row.claim(conn, &mut names, true)).collect::<Result<Vec<_>>>()?;
+            Ok((claims, others.len() as u64))
         })?;
-        Ok(look_at(claims))
+        Ok(ServiceList { services: look_at(claims), elsewhere })
     }
 
     /// Waits until something listens on the port of each identity: on that of this working tree, else the shared one,
@@ -560,7 +568,7 @@ fn lives_and_is_another(tx: &Tx<'_>, row: &Assigned, actor: &Actor) -> Result<bo
 }
 
 /// The range of a claim: the call's, the environment's, the default.
-fn range_of(claim: &ClaimPort) -> Result<(u16, u16)> {
+fn range_of(claim: &ClaimPort, variable: Option<&str>) -> Result<(u16, u16)> {
     if claim.port == Some(0) {
         return Err(Error::invalid("the port 0 is out of range: a port is 1 to 65535")
             .with("port", 0)
@@ -570,11 +578,9 @@ fn range_of(claim: &ClaimPort) -> Result<(u16, u16)> {
         Some(range) => check_range(range, &format!("{}-{}", range.0, range.1))?,
         // A port that is named needs no range.
         None if claim.port.is_some() => return Ok(DEFAULT_RANGE),
-        None => match std::env::var(RANGE_VARIABLE) {
-            Ok(text) if !text.trim().is_empty() => {
-                parse_range(&text).map_err(|e| e.with("variable", RANGE_VARIABLE))?
-            }
-            _ => DEFAULT_RANGE,
+        None => match variable {
+            Some(text) => parse_range(text).map_err(|e| e.with("variable", RANGE_VARIABLE))?,
+            None => DEFAULT_RANGE,
         },
     };
     match claim.port {
@@ -707,7 +713,7 @@ mod tests {
 
     #[test]
     fn a_named_port_must_lie_in_a_named_range() {
-        let claim = |port, range| range_of(&ClaimPort { identity: "a".into(), port, range, shared: false });
+        let claim = |port, range| range_of(&ClaimPort { identity: "a".into(), port, range, shared: false }, None);
         assert_eq!(claim(Some(0), None).unwrap_err().kind(), ErrorKind::Invalid);
         assert_eq!(claim(Some(80), None).unwrap(), DEFAULT_RANGE);
         assert_eq!(claim(Some(4000), Some((4000, 4001))).unwrap(), (4000, 4001));

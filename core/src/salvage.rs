@@ -204,8 +204,22 @@ impl Coordinator {
         let (row, ids) = self.act(Durability::Power, |tx, actor| {
             let row = claimed_by_caller(tx, actor, agent, "complete")?;
             let ids = session_ids_of(tx, row.id)?;
-            if let (Some(note), Some(session)) = (note, ids.last()) {
-                notes::insert(tx, actor.agent()?, session, "note", note)?;
+            if let Some(note) = note {
+                // The newest that came with it, ended or not: a last word is never dropped.
+                let newest: Option<String> = tx
+                    .prepare_cached(
+                        "SELECT id FROM sessions WHERE salvage = ?1 ORDER BY status = 'active' DESC, seq DESC",
+                    )?
+                    .query_row([row.id], |r| r.get(0))
+                    .optional()?;
+                let session = newest.ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::NoSession,
+                        format!("no session came with the work of {agent} to write the note to"),
+                    )
+                    .hint("complete it without a note, and write one with pd note")
+                })?;
+                notes::insert(tx, actor.agent()?, &session, "note", note)?;
             }
             for session in &ids {
                 end_session(tx, actor, session, SessionStatus::Completed)?;

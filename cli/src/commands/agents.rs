@@ -19,7 +19,7 @@ use crate::output::{Outcome, Painted, escape, now_ms};
   pd agents --project payments
   pd agents --all --json")]
 pub(crate) struct Args {
-    /// Those of every scope
+    /// Those of every scope, those who have left, and the long dead
     #[arg(long)]
     all: bool,
     /// Only identities of this project
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     let pd = app.open()?;
-    let list = pd.agents(&AgentFilter { all: args.all, project: args.project, left: false })?;
+    let list = pd.agents(&AgentFilter { all: args.all, project: args.project, left: args.all })?;
     let now = now_ms();
     app.ui.listing(&list, |out| list.agents.iter().try_for_each(|agent| writeln!(out, "{}", line(agent, now))))?;
     app.ui.elsewhere(list.elsewhere, "agent", "agents");

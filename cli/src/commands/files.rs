@@ -17,7 +17,7 @@ use crate::output::{Outcome, escape, now_ms};
   pd files rm src/types/Payment.ts")]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Verb,
+    command: Option<Verb>,
 }
 
 #[derive(clap::Subcommand)]
@@ -62,7 +62,7 @@ enum Verb {
 }
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
-    match args.command {
+    match args.command.unwrap_or(Verb::List { all: false }) {
         Verb::Add { files, force } => {
             let done = app.open()?.claim_files(&ClaimFiles { files, force, session: None })?;
             warn(&done.conflicts, &done.dead_overlaps, &done.claimed, app);

@@ -24,8 +24,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
-    let claims = app.open()?.services(&ServiceFilter { pattern: args.pattern, all: args.all })?;
-    app.ui.listing(&claims, |out| claims.iter().try_for_each(|claim| writeln!(out, "{}", line(claim))))?;
+    let list = app.open()?.services(&ServiceFilter { pattern: args.pattern, all: args.all })?;
+    app.ui.listing(&list, |out| list.services.iter().try_for_each(|claim| writeln!(out, "{}", line(claim))))?;
+    app.ui.elsewhere(list.elsewhere, "port", "ports");
     Ok(DONE)
 }
 

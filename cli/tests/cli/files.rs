@@ -82,3 +82,11 @@ fn another_worktree_is_a_merge_ahead() {
     2> Use --force to claim anyway
     ");
 }
+
+#[test]
+fn files_alone_lists_them() {
+    let place = Place::new();
+    place.ok(&["session", "start", "Work", "--files", "src/a.ts"]);
+    assert_eq!(place.ok(&["files"]), place.ok(&["files", "list"]));
+    assert!(place.ok(&["files"]).contains("src/a.ts"));
+}

@@ -50,9 +50,29 @@ fn run_gives_the_command_its_port_and_takes_it_back() {
 }
 
 #[test]
+fn run_keeps_what_was_assigned_before() {
+    let place = Place::new();
+    let port = place.ok(&["claim", "payments:api", "-q"]);
+    let run = place.pd(&["run", "payments:api", "--", "sh", "-c", "echo $PORT"]);
+    assert_eq!((run.exit, run.stdout.as_str()), (0, port.as_str()));
+    assert_eq!(place.ok(&["claim", "payments:api", "-q"]), port);
+    assert!(place.ok(&["ps", "-q"]).contains(port.trim()));
+}
+
+#[test]
+fn a_command_that_runs_proves_its_agent_s_life() {
+    let place = Place::new();
+    for under in [&["run", "payments:api"][..], &["with-lock", "l"]] {
+        let shown = place.json(&[under, &["--", "pd", "agent", "show", "tester", "--json"]].concat());
+        let proofs = shown["proofs"].as_array().unwrap();
+        assert!(proofs.len() == 1 && proofs[0]["kind"] == "command", "{under:?}: {shown}");
+    }
+}
+
+#[test]
 fn wait_ends_when_something_listens() {
     let place = Place::new();
-    let port: u16 = place.ok(&["claim", "payments:api", "-q"]).trim().parse().unwrap();
+    let port: u16 = place.ok(&["claim", "payments:api", "-q", "--range", "9800-9899"]).trim().parse().unwrap();
     let timed_out = place.pd(&["wait", "payments:api", "--timeout", "50ms"]);
     assert_eq!(timed_out.exit, 4, "{}", timed_out.shown());
     let waiter = place.start(&["wait", "payments:api"]);

@@ -230,7 +230,7 @@ impl Db {
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {
-            self.closed.store(true, Ordering::Release);
+            self.closed.store(true, Ordering::SeqCst);
             self.writer.lock().take();
             self.readers.lock().clear();
         }
@@ -286,8 +286,12 @@ impl Drop for Reader<'_> {
         if let Some(conn) = self.conn.take() {
             if self.db.check_process().is_err() {
                 std::mem::forget(conn);
-            } else if self.db.writer.lock().is_some() {
-                self.db.readers.lock().push(conn);
+            } else {
+                // Under the pool's lock, which `close` takes after it has set the flag: nothing stays in a closed pool.
+                let mut pool = self.db.readers.lock();
+                if !self.db.closed.load(Ordering::SeqCst) {
+                    pool.push(conn);
+                }
             }
         }
     }

@@ -366,7 +366,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// As [`lock`](Self::lock), with `DEADLOCK` at once if this thread stands in a `with_lock` of the same name;
-    /// `TIMEOUT` where the options say not to wait and it is held; `LEASE_LOST` if the lease ended while `f` ran.
+    /// `LOCK_HELD` where the options say not to wait and it is held; `LEASE_LOST` if the lease ended while `f` ran.
     pub fn with_lock<T>(&self, name: &str, options: &LockOptions, f: impl FnOnce(i64) -> T) -> Result<T> {
         struct Link;
         impl Drop for Link {
@@ -759,6 +759,7 @@ fn may_release(
     token: Option<i64>,
     what: &str,
 ) -> Result<()> {
+    let force = if what == "released" { "pass --force to take it away" } else { "take it away with pd unlock --force" };
     match token {
         Some(token) if token == row.token => return Ok(()),
         Some(_) if row.agent == agent => {
@@ -778,7 +779,7 @@ fn may_release(
             )
             .with("lock", row.name.as_str())
             .with("holder", agent)
-            .hint("end that program, or pass --force"));
+            .hint(format!("end that program, or {force}")));
         }
         None => {}
     }
@@ -790,7 +791,7 @@ fn may_release(
     .with("lock", row.name.as_str())
     .with("holder", row.agent.as_str())
     .with("since_ms", row.since_ms)
-    .hint("ask its holder, or pass --force to take it away (the activity log remembers)"))
+    .hint(format!("ask its holder, or {force} (the activity log remembers)")))
 }
 
 fn not_held(name: &str) -> Error {

@@ -77,7 +77,10 @@ fn sixteen_processes_at_once_get_sixteen_ports_that_nothing_listens_on() {
     let different: BTreeSet<u16> = ports.iter().copied().collect();
     assert_eq!(different.len(), 16, "{ports:?}");
     assert!(!different.contains(&first), "{ports:?}");
-    assert_eq!(store.open("looker").services(&ServiceFilter { all: true, ..Default::default() }).unwrap().len(), 16);
+    assert_eq!(
+        store.open("looker").services(&ServiceFilter { all: true, ..Default::default() }).unwrap().services.len(),
+        16
+    );
 }
 
 #[test]
@@ -128,7 +131,7 @@ fn an_identity_keeps_its_port_in_its_working_tree() {
     assert_eq!(released.len(), 1, "the shared one, last claimed by the caller: {released:?}");
     let e = a.release("payments:*", &Release { all_worktrees: true, ..Default::default() }).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::NotOwner);
-    assert_eq!(c.services(&ServiceFilter::default()).unwrap()[0].port, second.port);
+    assert_eq!(c.services(&ServiceFilter::default()).unwrap().services[0].port, second.port);
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn a_requested_port_is_that_port_or_an_error_that_names_who_has_it() {
     drop(listener);
     let moved = a.claim(&ClaimPort { port: Some(other), ..claim("api") }).unwrap();
     assert_eq!((moved.port, moved.existing), (other, false));
-    assert_eq!(a.services(&ServiceFilter::default()).unwrap().len(), 1);
+    assert_eq!(a.services(&ServiceFilter::default()).unwrap().services.len(), 1);
     assert!(a.claim(&ClaimPort { port: Some(other), ..claim("api") }).unwrap().existing);
 
     for wrong in [
