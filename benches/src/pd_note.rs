@@ -27,7 +27,7 @@ pub(crate) fn run() {
         ("`redis-cli SET k v`, nothing kept", plain, None),
         ("`pd note x`", own("note x"), None),
         ("`redis-cli SET k v`, `appendfsync always`", redis(&port("PD_BENCH_REDIS_FSYNC")), None),
-        ("`pd pub`", own(r#"pub bench:done {"n":1}"#), None),
+        ("`pd pub`", own(r#"pub bench:done '{"n":1}'"#), None),
         ("`pd claim -q`", own("claim shop:api -q"), None),
         ("`pd unlock`", own("unlock bench"), Some(own("lock bench"))),
         ("`pd lock`", own("lock bench"), Some(own("unlock bench"))),
