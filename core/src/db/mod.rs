@@ -63,6 +63,8 @@ pub(crate) struct Inputs {
 /// An open database: its connections and its sidecars.
 pub(crate) struct Db {
     path: PathBuf,
+    /// The file that is open, to tell it from another that takes its place.
+    file: Option<(u64, u64)>,
     pid: u32,
     writer: ManuallyDrop<Mutex<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Vec<Connection>>>,
@@ -99,6 +101,7 @@ impl Db {
         }))?;
         let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
         Ok(Db {
+            file: sys::filesystem::identity(&path),
             pid: std::process::id(),
             writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
@@ -140,6 +143,17 @@ impl Db {
         .hint("open a new handle in the child"))
     }
 
+    /// Refuses a file that was removed or replaced since it was opened: what is written there is lost, and whoever opens
+    /// the path now sees another one.
+    pub(crate) fn check_file(&self) -> Result<()> {
+        if sys::filesystem::identity(&self.path) == self.file {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::StoreIo, "the database was removed or replaced while it was open")
+            .about_path(&self.path)
+            .hint("what it held is gone for this program: close this handle, and open a new one"))
+    }
+
     /// Refuses a handle that was closed, for a wait that has a connection of its own.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
@@ -148,6 +162,7 @@ impl Db {
     /// Runs `f` on one consistent snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.check_process()?;
+        self.check_file()?;
         // A command that only reads, or reads before it writes, needs no second connection.
         if self.readers.lock().is_empty()
             && let Some(mut slot) = self.writer.try_lock()
@@ -178,6 +193,7 @@ impl Db {
             let mut slot = self.writer.lock();
             let writer = slot.as_mut().ok_or_else(closed)?;
             let _pass = self.gate.enter();
+            self.check_file()?;
             self.named(writer.transact(durability, &self.inputs, &mut wakes, f))
         };
         if result.is_ok() {
