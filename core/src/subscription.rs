@@ -375,20 +375,24 @@ impl Subscription {
         let inner = &coordinator.inner;
         let now_ms = inner.db.inputs().clock.wall_ms();
         while self.pending.is_empty()
-            && let Some(seq) = self.replay.pop_front()
+            && let Some(seq) = self.replay.front().copied()
         {
             let latched = inner.db.read(|conn| messages::load(conn, seq, now_ms))?;
+            self.replay.pop_front();
             self.pending.extend(latched.map(|(message, _)| (message, true)));
         }
-        let Some((message, replayed)) = self.pending.pop_front() else { return Ok(None) };
-        self.mark_delivered(&message.channel)?;
-        let sender_state = match &message.agent {
-            Some(agent) if replayed => {
+        // Whatever fails from here on, the message stays at hand for the next call.
+        let Some((message, replayed)) = self.pending.front() else { return Ok(None) };
+        let (channel, sender) = (message.channel.clone(), message.agent.clone().filter(|_| *replayed));
+        self.mark_delivered(&channel)?;
+        let sender_state = match &sender {
+            Some(agent) => {
                 let now = inner.now()?;
                 inner.db.read(|conn| state_of(conn, agent, now, &*inner.db.inputs().liveness))?
             }
-            _ => None,
+            None => None,
         };
+        let Some((message, replayed)) = self.pending.pop_front() else { return Ok(None) };
         let age_ms = (now_ms - message.at_ms).max(0);
         Ok(Some(Event::Message(Delivery { message, replayed, age_ms, sender_state })))
     }
@@ -483,25 +487,22 @@ impl Subscription {
 
     /// Notes what a message has fulfilled, and says what is still waited for.
     fn mark_delivered(&mut self, channel: &str) -> Result<()> {
-        let mut changed = false;
-        for watched in self.patterns.iter_mut().filter(|w| !w.delivered) {
-            if watched.pattern.matches(channel) {
-                watched.delivered = true;
-                changed = true;
-            }
-        }
-        if !changed || self.ticket.is_none() {
+        let fulfilled = |w: &Watched| !w.delivered && w.pattern.matches(channel);
+        if !self.patterns.iter().any(fulfilled) {
             return Ok(());
         }
-        let left = self.undelivered();
-        if left.is_empty() {
-            return self.unrecord();
+        if let Some(ticket) = self.ticket {
+            let left: Vec<_> =
+                self.patterns.iter().filter(|w| !w.delivered && !fulfilled(w)).map(|w| w.pattern.clone()).collect();
+            if left.is_empty() {
+                self.unrecord()?;
+            } else {
+                let rename = |tx: &Tx<'_>| waiters::rename(tx, ticket, &join(&left));
+                self.coordinator.inner.db.write(Durability::Process, rename)?;
+            }
         }
-        let ticket = self.ticket;
-        self.coordinator.inner.db.write(Durability::Process, |tx| match ticket {
-            Some(ticket) => waiters::rename(tx, ticket, &join(&left)),
-            None => Ok(()),
-        })
+        self.patterns.iter_mut().filter(|w| fulfilled(w)).for_each(|w| w.delivered = true);
+        Ok(())
     }
 
     /// Records the wait, once, while some pattern has delivered nothing.
@@ -560,12 +561,11 @@ impl Subscription {
     }
 
     fn unrecord(&mut self) -> Result<()> {
-        match self.ticket.take() {
-            Some(ticket) => {
-                self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket).map(|_| ()))
-            }
-            None => Ok(()),
+        if let Some(ticket) = self.ticket {
+            self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket))?;
+            self.ticket = None;
         }
+        Ok(())
     }
 
     /// When to look around again: soon, while there is something that could be seen.
@@ -951,6 +951,22 @@ mod tests {
         for (pattern, names) in cases {
             assert_eq!(owner_names(&ChannelPattern::parse(pattern).unwrap()), names, "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_message_is_not_lost_with_a_write_that_fails() {
+        let (_dir, pd) = messages::tests::open();
+        let mut subscription = pd.subscribe(&Subscribe { patterns: "c".into(), ..Subscribe::default() }).unwrap();
+        assert!(subscription.next(&Wait::at_most(Duration::from_millis(1))).unwrap().is_none(), "it is recorded now");
+        pd.publish("c", &json!(1), &Default::default()).unwrap();
+        let run = |sql: &str| pd.inner.db.write(Durability::Process, |tx| Ok(tx.execute_batch(sql)?)).unwrap();
+        run("CREATE TRIGGER fail BEFORE DELETE ON waiters BEGIN SELECT RAISE(ABORT, 'on purpose'); END");
+        subscription.next(&Wait::at_most(Duration::ZERO)).unwrap_err();
+        run("DROP TRIGGER fail");
+        assert!(matches!(subscription.next(&Wait::at_most(Duration::ZERO)).unwrap(), Some(Event::Message(_))));
+        assert!(subscription.ticket.is_none());
+        let left = pd.inner.db.read(|conn| Ok(conn.query_row("SELECT count(*) FROM waiters", [], |r| r.get::<_, i64>(0))?));
+        assert_eq!(left.unwrap(), 0);
     }
 
     #[test]
