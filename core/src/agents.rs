@@ -213,7 +213,8 @@ impl Coordinator {
             }
             crate::locks::release_all_of_agent(tx, &id)?;
             crate::sessions::abandon_all_of(tx, &id)?;
-            tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1")?.execute([&id])?;
+            // Open handles go on to prove that they live, for the case that one of them calls again.
+            tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1 AND live = ''")?.execute([&id])?;
             tx.prepare_cached("UPDATE agents SET state = 'left', seen_ms = ?2 WHERE id = ?1")?
                 .execute((&id, tx.now.wall_ms))?;
             activity::record_as(tx, Some(&id), scope, "agent.unregister", &id, serde_json::Value::Null)?;
@@ -400,6 +401,7 @@ impl Inner {
             .prepare_cached("SELECT state, seen_awake_ms, boot, scope FROM agents WHERE id = ?1")?
             .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
             .optional()?;
+        let was_alive = known.as_ref().is_some_and(|(state, ..)| state == "alive");
         match known {
             None => {
                 let kind = match (&self.caller.kind, self.face) {
@@ -427,8 +429,9 @@ impl Inner {
                 }
             }
         }
-        // A program's proofs stay what they were at its first call; each shell command has its own.
-        if !self.is_recorded() || self.face == Face::Shell {
+        // A program's proofs stay what they were at its first call, unless the agent left meanwhile; each shell command has
+        // its own.
+        if !was_alive || !self.is_recorded() || self.face == Face::Shell {
             self.record_proofs(tx, id)?;
         }
         Ok(())

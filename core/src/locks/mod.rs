@@ -641,12 +641,13 @@ fn settle(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Row>> {
                 Some(live) => (!life::live_held(tx.liveness(), live)).then_some("lock.orphan"),
                 None => {
                     // Burying frees what the agent held, so look again.
-                    agents::check(tx, &row.agent)?;
+                    let lives = agents::check(tx, &row.agent)?;
                     let after = load(tx, scope, name)?;
                     if after.as_ref().is_none_or(|a| a.token != row.token) {
                         continue;
                     }
-                    None
+                    // An agent that is gone already is buried no more; only a lease outlasts it.
+                    (!lives && row.expires_awake_ms.is_none()).then_some("lock.orphan")
                 }
             }
         };
