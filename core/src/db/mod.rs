@@ -43,6 +43,46 @@ const CHECKPOINT_AT: i32 = 1_000;
 /// With so many, even a commit that should be quick does.
 const CHECKPOINT_AT_LAST: i32 = 8_000;
 
+const FORK_HINT: &str =
+    "close every handle before the fork and open new ones after it, or start the child as a program of its own";
+
+/// The databases that are open in this process, and the process that opened them. A forked child finds its parent's here:
+/// its copy of SQLite believes in locks that only the parent holds, so opening the same file there loses commits and ends
+/// in SIGBUS once the parent is gone.
+static OPEN_HERE: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
+
+/// An entry of [`OPEN_HERE`]. Dropped in the process that made it, it goes.
+struct Here(PathBuf, u32);
+
+impl Here {
+    fn enter(path: &Path) -> Result<Here> {
+        let (mut open, pid) = (OPEN_HERE.lock(), std::process::id());
+        if let Some((_, opener)) = open.iter().find(|(other, opener)| other == path && *opener != pid) {
+            return Err(Error::new(
+                ErrorKind::Forked,
+                format!(
+                    "process {opener} had {} open when it forked this one ({pid}), which can't open it safely any more",
+                    path.display()
+                ),
+            )
+            .hint(FORK_HINT));
+        }
+        open.push((path.to_owned(), pid));
+        Ok(Here(path.to_owned(), pid))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        if self.1 == std::process::id() {
+            let mut open = OPEN_HERE.lock();
+            if let Some(at) = open.iter().position(|(path, pid)| (path, *pid) == (&self.0, self.1)) {
+                open.swap_remove(at);
+            }
+        }
+    }
+}
+
 /// What a commit must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
@@ -66,6 +106,7 @@ pub(crate) struct Db {
     /// The file that is open, to tell it from another that takes its place.
     file: Option<(u64, u64)>,
     pid: u32,
+    here: Mutex<Option<Here>>,
     writer: ManuallyDrop<Mutex<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Vec<Connection>>>,
     gate: Gate,
@@ -91,6 +132,7 @@ impl Db {
         let dir = path.parent().unwrap_or(Path::new("/"));
         sys::filesystem::prepare_dir(dir)?;
         sys::filesystem::check(dir)?;
+        let here = Here::enter(&path)?;
         let gate = Gate::new(sidecar(&path, "gate"));
         let mut conn = schema::open(&path, &gate)?;
         let wal_pages = Arc::new(AtomicI32::new(0));
@@ -103,6 +145,7 @@ impl Db {
         Ok(Db {
             file: sys::filesystem::identity(&path),
             pid: std::process::id(),
+            here: Mutex::new(Some(here)),
             writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
             gate,
@@ -140,7 +183,7 @@ impl Db {
             ErrorKind::Forked,
             format!("this handle was opened by process {} and is used in its forked child {pid}", self.pid),
         )
-        .hint("open a new handle in the child"))
+        .hint(FORK_HINT))
     }
 
     /// Refuses a file that was removed or replaced since it was opened: what is written there is lost, and whoever opens
@@ -230,6 +273,7 @@ impl Db {
             self.closed.store(true, Ordering::SeqCst);
             self.writer.lock().take();
             self.readers.lock().clear();
+            self.here.lock().take();
         }
     }
 
