@@ -965,7 +965,8 @@ mod tests {
         run("DROP TRIGGER fail");
         assert!(matches!(subscription.next(&Wait::at_most(Duration::ZERO)).unwrap(), Some(Event::Message(_))));
         assert!(subscription.ticket.is_none());
-        let left = pd.inner.db.read(|conn| Ok(conn.query_row("SELECT count(*) FROM waiters", [], |r| r.get::<_, i64>(0))?));
+        let left =
+            pd.inner.db.read(|conn| Ok(conn.query_row("SELECT count(*) FROM waiters", [], |r| r.get::<_, i64>(0))?));
         assert_eq!(left.unwrap(), 0);
     }
 

@@ -146,7 +146,13 @@ impl Db {
             file: sys::filesystem::identity(&path),
             pid: std::process::id(),
             here: Mutex::new(Some(here)),
-            writer: ManuallyDrop::new(Mutex::new(Some(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false }))),
+            writer: ManuallyDrop::new(Mutex::new(Some(Writer {
+                conn,
+                full: false,
+                wal_pages,
+                left: 0,
+                boot_recorded: false,
+            }))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
             gate,
             wakes,
@@ -382,12 +388,7 @@ impl Writer {
         Ok(())
     }
 
-    fn run<T>(
-        &self,
-        inputs: &Inputs,
-        wakes: &mut Vec<Topic>,
-        f: impl FnOnce(&Tx<'_>) -> Result<T>,
-    ) -> Result<T> {
+    fn run<T>(&self, inputs: &Inputs, wakes: &mut Vec<Topic>, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         let conn = &self.conn;
         check_schema(conn)?;
         let wall_ms = inputs.clock.wall_ms();

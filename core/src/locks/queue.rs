@@ -37,9 +37,8 @@ impl Queue<'_> {
         let mut told = false;
         let token = loop {
             let now = inner.now()?;
-            let (holder, queued) = waiting.read(|conn| {
-                Ok((load(conn, self.scope, self.name)?, waiters::is_waiting(conn, self.ticket)?))
-            })?;
+            let (holder, queued) = waiting
+                .read(|conn| Ok((load(conn, self.scope, self.name)?, waiters::is_waiting(conn, self.ticket)?)))?;
             if let Some(granted) = holder.as_ref().filter(|h| h.ticket == Some(self.ticket)) {
                 break granted.token;
             }
