@@ -249,8 +249,12 @@ impl Db {
             crate::fault::point("committed");
             wakes.sort_unstable();
             wakes.dedup();
-            for topic in wakes {
-                self.wakes.wake(topic);
+            if !wakes.is_empty() {
+                for topic in wakes {
+                    self.wakes.wake(topic);
+                }
+                // Who never waits has no tick to find a replaced page by, and would wake nobody ever after.
+                let _ = self.wakes.remap_if_replaced();
             }
             self.checkpoint_if_due(durability);
         }
@@ -588,6 +592,19 @@ mod tests {
     use crate::coordinator::{Coordinator, Options, ScopeChoice};
     use crate::db::Durability;
     use crate::error::{Error, Result};
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_only_writes_finds_a_replaced_wake_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options).unwrap();
+        pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
+        std::fs::remove_file(dir.path().join("db.wake")).unwrap();
+        pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
+        assert!(!pd.inner.db.wakes().remap_if_replaced().unwrap(), "the write has done it");
+        assert!(!pd.inner.db.wakes().is_polling() && dir.path().join("db.wake").exists());
+    }
 
     #[test]
     fn the_boot_is_recorded_apart_from_the_write_that_comes_first() {
