@@ -199,14 +199,14 @@ impl Coordinator {
         })
     }
 
-    /// Says goodbye: releases the agent's locks and this handle's, ends its active sessions as abandoned and releases
-    /// their claims. A later call by the agent registers it anew.
+    /// Says goodbye: releases the locks that the agent holds from the shell, ends its active sessions as abandoned and
+    /// releases their claims. A lock under a program's guard stays until the guard ends. A later call by the agent brings
+    /// it back.
     ///
     /// # Errors
     /// `NO_AGENT`, `NOT_FOUND` for an agent that never registered, `STORE_*`.
     pub fn unregister_agent(&self) -> Result<Agent> {
         let id = self.inner.caller.agent.clone().ok_or_else(caller::no_agent_error)?;
-        let own = self.inner.own_proof();
         let agent = self.inner.db.write(Durability::Power, |tx| {
             let scope = self.inner.scope_row(tx)?;
             let known: Option<String> = tx
@@ -217,11 +217,9 @@ impl Coordinator {
                 return Err(unknown_agent(&id));
             }
             crate::locks::release_all_of_agent(tx, &id)?;
-            if let Some(own) = &own {
-                crate::locks::release_all_of(tx, &own.live)?;
-            }
             crate::sessions::abandon_all_of(tx, &id)?;
-            tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1")?.execute([&id])?;
+            // Open handles go on to prove that they live, for the case that one of them calls again.
+            tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1 AND live = ''")?.execute([&id])?;
             tx.prepare_cached("UPDATE agents SET state = 'left', promised = 0, seen_ms = ?2 WHERE id = ?1")?
                 .execute((&id, tx.now.wall_ms))?;
             activity::record_as(tx, Some(&id), scope, "agent.unregister", &id, serde_json::Value::Null)?;
@@ -430,8 +428,7 @@ impl Inner {
             .prepare_cached("SELECT state, seen_awake_ms, boot, scope FROM agents WHERE id = ?1")?
             .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
             .optional()?;
-        // Whoever was buried or left has lost its proofs with it.
-        let counted = known.as_ref().is_some_and(|(state, ..)| state == "alive");
+        let was_alive = known.as_ref().is_some_and(|(state, ..)| state == "alive");
         match known {
             None => {
                 let kind = match (&self.caller.kind, self.face) {
@@ -459,8 +456,9 @@ impl Inner {
                 }
             }
         }
-        // A program's proofs stay what they were at its first call; each shell command has its own.
-        if !counted || !self.is_recorded() || self.face == Face::Shell {
+        // A program's proofs stay what they were at its first call, unless the agent left meanwhile; each shell command has
+        // its own.
+        if !was_alive || !self.is_recorded() || self.face == Face::Shell {
             self.record_proofs(tx, id)?;
         }
         Ok(())

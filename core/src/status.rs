@@ -234,7 +234,9 @@ impl Coordinator {
             }
             Err(e) => return Check::failed("leftovers", &Error::io("reading", &dir, e)),
         };
-        for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+        // A name with a dot is of a file in the making, not locked yet: to look at it would take it for a leftover.
+        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+        for name in names.filter(|name| !name.starts_with('.')) {
             match sys::live::probe(&dir, &name) {
                 sys::live::Probe::Held => held += 1,
                 sys::live::Probe::Gone => gone += 1,

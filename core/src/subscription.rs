@@ -375,23 +375,25 @@ impl Subscription {
         let inner = &coordinator.inner;
         let now_ms = inner.db.inputs().clock.wall_ms();
         while self.pending.is_empty()
-            && let Some(seq) = self.replay.pop_front()
+            && let Some(seq) = self.replay.front().copied()
         {
             let latched = inner.db.read(|conn| messages::load(conn, seq, now_ms))?;
+            self.replay.pop_front();
             self.pending.extend(latched.map(|(message, _)| (message, true)));
         }
-        let Some((message, _)) = self.pending.front() else { return Ok(None) };
-        // First, so that a failure here loses nothing: the message is still pending.
+        // Whatever fails from here on, the message stays at hand for the next call.
+        let Some((message, replayed)) = self.pending.front() else { return Ok(None) };
         let (channel, from) = (message.channel.clone(), message.agent.clone());
+        let sender = from.clone().filter(|_| *replayed);
         self.mark_delivered(&channel, from.as_deref())?;
-        let Some((message, replayed)) = self.pending.pop_front() else { return Ok(None) };
-        let sender_state = match &message.agent {
-            Some(agent) if replayed => {
+        let sender_state = match &sender {
+            Some(agent) => {
                 let now = inner.now()?;
                 inner.db.read(|conn| state_of(conn, agent, now, &*inner.db.inputs().liveness))?
             }
-            _ => None,
+            None => None,
         };
+        let Some((message, replayed)) = self.pending.pop_front() else { return Ok(None) };
         let age_ms = (now_ms - message.at_ms).max(0);
         Ok(Some(Event::Message(Delivery { message, replayed, age_ms, sender_state })))
     }
@@ -486,29 +488,30 @@ impl Subscription {
 
     /// Notes what a message has fulfilled, and says what is still waited for.
     fn mark_delivered(&mut self, channel: &str, from: Option<&str>) -> Result<()> {
-        let mut changed = false;
-        for watched in self.patterns.iter_mut().filter(|w| !w.delivered) {
-            if watched.pattern.matches(channel) {
-                watched.delivered = true;
-                changed = true;
-            }
+        let fulfilled = |w: &Watched| !w.delivered && w.pattern.matches(channel);
+        if !self.patterns.iter().any(fulfilled) {
+            return Ok(());
         }
-        let Some(ticket) = self.ticket.filter(|_| changed) else { return Ok(()) };
-        let left = self.undelivered();
-        let agent = self.coordinator.inner.caller.agent.clone();
-        self.coordinator.inner.db.write(Durability::Process, |tx| {
-            let Some((scope, since_ms)) = waiters::begun(tx, ticket)? else { return Ok(()) };
-            let detail = json!({"from": from, "waited_ms": tx.now.wall_ms - since_ms});
-            activity::record_as(tx, agent.as_deref(), scope, "channel.receive", channel, detail)?;
+        if let Some(ticket) = self.ticket {
+            let left: Vec<_> =
+                self.patterns.iter().filter(|w| !w.delivered && !fulfilled(w)).map(|w| w.pattern.clone()).collect();
+            let inner = &self.coordinator.inner;
+            inner.db.write(Durability::Process, |tx| {
+                let Some((scope, since_ms)) = waiters::begun(tx, ticket)? else { return Ok(()) };
+                let detail = json!({"from": from, "waited_ms": tx.now.wall_ms - since_ms});
+                let agent = inner.caller.agent.as_deref();
+                activity::record_as(tx, agent, scope, "channel.receive", channel, detail)?;
+                if left.is_empty() {
+                    waiters::remove(tx, ticket).map(|_| ())
+                } else {
+                    waiters::rename(tx, ticket, &join(&left))
+                }
+            })?;
             if left.is_empty() {
-                waiters::remove(tx, ticket).map(|_| ())
-            } else {
-                waiters::rename(tx, ticket, &join(&left))
+                self.ticket = None;
             }
-        })?;
-        if left.is_empty() {
-            self.ticket = None;
         }
+        self.patterns.iter_mut().filter(|w| fulfilled(w)).for_each(|w| w.delivered = true);
         Ok(())
     }
 
@@ -568,12 +571,11 @@ impl Subscription {
     }
 
     fn unrecord(&mut self) -> Result<()> {
-        match self.ticket.take() {
-            Some(ticket) => {
-                self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket).map(|_| ()))
-            }
-            None => Ok(()),
+        if let Some(ticket) = self.ticket {
+            self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket))?;
+            self.ticket = None;
         }
+        Ok(())
     }
 
     /// When to look around again: soon, while there is something that could be seen.
@@ -959,6 +961,23 @@ mod tests {
         for (pattern, names) in cases {
             assert_eq!(owner_names(&ChannelPattern::parse(pattern).unwrap()), names, "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_message_is_not_lost_with_a_write_that_fails() {
+        let (_dir, pd) = messages::tests::open();
+        let mut subscription = pd.subscribe(&Subscribe { patterns: "c".into(), ..Subscribe::default() }).unwrap();
+        assert!(subscription.next(&Wait::at_most(Duration::from_millis(1))).unwrap().is_none(), "it is recorded now");
+        pd.publish("c", &json!(1), &Default::default()).unwrap();
+        let run = |sql: &str| pd.inner.db.write(Durability::Process, |tx| Ok(tx.execute_batch(sql)?)).unwrap();
+        run("CREATE TRIGGER fail BEFORE DELETE ON waiters BEGIN SELECT RAISE(ABORT, 'on purpose'); END");
+        subscription.next(&Wait::at_most(Duration::ZERO)).unwrap_err();
+        run("DROP TRIGGER fail");
+        assert!(matches!(subscription.next(&Wait::at_most(Duration::ZERO)).unwrap(), Some(Event::Message(_))));
+        assert!(subscription.ticket.is_none());
+        let left =
+            pd.inner.db.read(|conn| Ok(conn.query_row("SELECT count(*) FROM waiters", [], |r| r.get::<_, i64>(0))?));
+        assert_eq!(left.unwrap(), 0);
     }
 
     #[test]

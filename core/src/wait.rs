@@ -168,6 +168,7 @@ impl Waiting<'_> {
             }
             // While polling, each step is a tick. A word that changes between the last sleep and a new sample is not
             // missed: the read that follows a sample sees what was committed before the wake.
+            self.inner.db.check_file()?;
             let version = self.reader.data_version()?;
             if wakes.remap_if_replaced()? || version != self.version {
                 self.version = version;

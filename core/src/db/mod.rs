@@ -49,6 +49,46 @@ const CHECKPOINT_AT_LAST: i32 = 8_000;
 const CHECKPOINT_AT_BRIEF: i32 = 200;
 const CHECKPOINT_AT_LAST_BRIEF: i32 = 500;
 
+const FORK_HINT: &str =
+    "close every handle before the fork and open new ones after it, or start the child as a program of its own";
+
+/// The databases that are open in this process, and the process that opened them. A forked child finds its parent's here:
+/// its copy of SQLite believes in locks that only the parent holds, so opening the same file there loses commits and ends
+/// in SIGBUS once the parent is gone.
+static OPEN_HERE: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
+
+/// An entry of [`OPEN_HERE`]. Dropped in the process that made it, it goes.
+struct Here(PathBuf, u32);
+
+impl Here {
+    fn enter(path: &Path) -> Result<Here> {
+        let (mut open, pid) = (OPEN_HERE.lock(), std::process::id());
+        if let Some((_, opener)) = open.iter().find(|(other, opener)| other == path && *opener != pid) {
+            return Err(Error::new(
+                ErrorKind::Forked,
+                format!(
+                    "process {opener} had {} open when it forked this one ({pid}), which can't open it safely any more",
+                    path.display()
+                ),
+            )
+            .hint(FORK_HINT));
+        }
+        open.push((path.to_owned(), pid));
+        Ok(Here(path.to_owned(), pid))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        if self.1 == std::process::id() {
+            let mut open = OPEN_HERE.lock();
+            if let Some(at) = open.iter().position(|(path, pid)| (path, *pid) == (&self.0, self.1)) {
+                open.swap_remove(at);
+            }
+        }
+    }
+}
+
 /// What a commit must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
@@ -69,8 +109,11 @@ pub(crate) struct Inputs {
 /// An open database: its connections and its sidecars.
 pub(crate) struct Db {
     path: PathBuf,
+    /// The file that is open, to tell it from another that takes its place.
+    file: Option<(u64, u64)>,
     pid: u32,
     closed: AtomicBool,
+    here: Mutex<Option<Here>>,
     writer: ManuallyDrop<Mutex<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Vec<Connection>>>,
     brief: bool,
@@ -97,6 +140,7 @@ impl Db {
         let dir = path.parent().unwrap_or(Path::new("/"));
         sys::filesystem::prepare_dir(dir)?;
         sys::filesystem::check(dir)?;
+        let here = Here::enter(&path)?;
         let gate = Gate::new(sidecar(&path, "gate"));
         let mut conn = schema::open(&path, &gate)?;
         let wal_pages = Arc::new(AtomicI32::new(0));
@@ -107,8 +151,10 @@ impl Db {
         }))?;
         let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
         Ok(Db {
+            file: sys::filesystem::identity(&path),
             pid: std::process::id(),
             closed: AtomicBool::new(false),
+            here: Mutex::new(Some(here)),
             writer: ManuallyDrop::new(Mutex::new(Some(Writer {
                 conn,
                 full: false,
@@ -152,7 +198,18 @@ impl Db {
             ErrorKind::Forked,
             format!("this handle was opened by process {} and is used in its forked child {pid}", self.pid),
         )
-        .hint("open a new handle in the child"))
+        .hint(FORK_HINT))
+    }
+
+    /// Refuses a file that was removed or replaced since it was opened: what is written there is lost, and whoever opens
+    /// the path now sees another one.
+    pub(crate) fn check_file(&self) -> Result<()> {
+        if sys::filesystem::identity(&self.path) == self.file {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::StoreIo, "the database was removed or replaced while it was open")
+            .about_path(&self.path)
+            .hint("what it held is gone for this program: close this handle, and open a new one"))
     }
 
     /// Refuses a handle that was closed, or came through a fork.
@@ -164,6 +221,7 @@ impl Db {
     /// Runs `f` on one consistent snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.check_open()?;
+        self.check_file()?;
         // A command that only reads, or reads before it writes, needs no second connection.
         if self.readers.lock().is_empty()
             && let Some(mut slot) = self.writer.try_lock()
@@ -193,14 +251,19 @@ impl Db {
             let mut slot = self.writer.lock();
             let writer = slot.as_mut().ok_or_else(closed)?;
             let _pass = self.gate.enter();
+            self.check_file()?;
             self.named(writer.transact(durability, &self.inputs, &mut wakes, f))
         };
         if result.is_ok() {
             crate::fault::point("committed");
             wakes.sort_unstable();
             wakes.dedup();
-            for topic in wakes {
-                self.wakes.wake(topic);
+            if !wakes.is_empty() {
+                for topic in wakes {
+                    self.wakes.wake(topic);
+                }
+                // Who never waits has no tick to find a replaced page by, and would wake nobody ever after.
+                let _ = self.wakes.remap_if_replaced();
             }
             self.checkpoint_if_due(durability);
         }
@@ -233,6 +296,7 @@ impl Db {
             self.closed.store(true, Ordering::SeqCst);
             self.writer.lock().take();
             self.readers.lock().clear();
+            self.here.lock().take();
         }
     }
 
@@ -573,6 +637,19 @@ mod tests {
     use crate::coordinator::{Coordinator, Options, ScopeChoice};
     use crate::db::Durability;
     use crate::error::{Error, Result};
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_only_writes_finds_a_replaced_wake_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options).unwrap();
+        pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
+        std::fs::remove_file(dir.path().join("db.wake")).unwrap();
+        pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
+        assert!(!pd.inner.db.wakes().remap_if_replaced().unwrap(), "the write has done it");
+        assert!(!pd.inner.db.wakes().is_polling() && dir.path().join("db.wake").exists());
+    }
 
     #[test]
     fn the_boot_is_recorded_apart_from_the_write_that_comes_first() {

@@ -10,6 +10,7 @@ use super::{Row, load};
 use crate::agents::Names;
 use crate::db::Tx;
 use crate::error::{Error, ErrorKind, Result};
+use crate::life;
 use crate::waiters::{self, Kind};
 
 /// One who is about to wait.
@@ -53,7 +54,11 @@ pub(super) fn find_cycle(tx: &Tx<'_>, me: &Newcomer<'_>, wanted: &Row) -> Result
             if !agents_own && !waiter.holds.contains(&lock.token) {
                 continue;
             }
-            let Some(next) = load(tx, waiter.scope, &waiter.name)? else { continue };
+            // A lease that has ended, or a lock whose handle is gone, is the next one's as soon as somebody looks.
+            let held = load(tx, waiter.scope, &waiter.name)?.filter(|next| {
+                !next.expired(tx.now) && next.live.as_ref().is_none_or(|live| life::live_held(tx.liveness(), live))
+            });
+            let Some(next) = held else { continue };
             let mut path = path.clone();
             path.push(index);
             if me.holds_up(&next) {

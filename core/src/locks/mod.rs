@@ -247,8 +247,9 @@ impl Drop for Lock {
 }
 
 thread_local! {
-    /// Tokens of the `with_lock`s that this thread stands in, outermost first.
-    static CHAIN: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+    /// The `with_lock`s that this thread stands in, outermost first: database and token. Each database counts its tokens
+    /// for itself, so the same number is another lock elsewhere.
+    static CHAIN: RefCell<Vec<(String, i64)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A row of `locks`.
@@ -354,12 +355,21 @@ impl Coordinator {
                 queue.wait(options, !tie_handle)?
             }
         };
-        let silence_ms = if tie_handle { None } else { self.allowed_silence()? };
         let mut tokens = chain;
         tokens.push(token);
-        let chain = tokens.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let mark = self.mark();
+        let mut links: Vec<String> = tokens.iter().map(|token| format!("{token}@{mark}")).collect();
+        // A command under this one may use the other databases that this one runs under locks of.
+        links.extend(foreign_links(options, &mark));
+        let chain = links.join(",");
         let held = AtomicBool::new(true);
-        Ok(Some(Lock { coordinator: self.clone(), name: name.to_owned(), scope, token, chain, silence_ms, held }))
+        let (coordinator, name) = (self.clone(), name.to_owned());
+        let mut lock = Lock { coordinator, name, scope, token, chain, silence_ms: None, held };
+        // From here on a failure drops the guard: no lock is left with one who was told that it has none.
+        if !tie_handle {
+            lock.silence_ms = self.allowed_silence()?;
+        }
+        Ok(Some(lock))
     }
 
     /// Waits for a lock, runs `f` with its fencing token, and releases it, also when `f` panics.
@@ -378,7 +388,7 @@ impl Coordinator {
         let lock = self
             .lock(name, &options)?
             .ok_or_else(|| Error::new(ErrorKind::LockHeld, format!("the lock {name:?} is held")).with("lock", name))?;
-        CHAIN.with_borrow_mut(|chain| chain.push(lock.token));
+        CHAIN.with_borrow_mut(|chain| chain.push((self.mark(), lock.token)));
         let value = {
             let _link = Link;
             f(lock.token)
@@ -491,17 +501,32 @@ impl Coordinator {
     }
 
     fn chain(&self, options: &LockOptions) -> Result<Vec<i64>> {
-        let mut chain = Vec::new();
-        for part in options.chain.as_deref().unwrap_or("").split(',').filter(|p| !p.is_empty()) {
-            chain.push(part.parse().map_err(|_| {
+        let (mut chain, mark) = (Vec::new(), self.mark());
+        for part in links(options) {
+            // A bare token is of whatever database is meant.
+            let (token, of) = part.split_once('@').unwrap_or((part, &mark));
+            let token = token.parse().map_err(|_| {
                 Error::invalid(format!(
                     "PORT_DADDY_LOCK_CHAIN holds {part:?}: it is a list of tokens set by pd with-lock"
                 ))
                 .hint("unset PORT_DADDY_LOCK_CHAIN")
-            })?);
+            })?;
+            if of == mark {
+                chain.push(token);
+            }
         }
-        CHAIN.with_borrow(|own| chain.extend(own));
+        CHAIN.with_borrow(|own| chain.extend(own.iter().filter(|(of, _)| *of == mark).map(|(_, token)| token)));
         Ok(chain)
+    }
+
+    /// Tells the tokens of this database from those of another.
+    fn mark(&self) -> String {
+        // FNV-1a of 64 bits: every version of this library must come to the same.
+        let path = self.path().as_os_str().as_encoded_bytes();
+        let hash = path.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{hash:016x}")
     }
 
     fn release_grant(&self, scope: i64, name: &str, token: i64) -> Result<()> {
@@ -540,6 +565,15 @@ impl Coordinator {
             })
         })
     }
+}
+
+fn links(options: &LockOptions) -> impl Iterator<Item = &str> {
+    options.chain.as_deref().unwrap_or("").split(',').filter(|part| !part.is_empty())
+}
+
+/// What the chain that was passed says of other databases.
+fn foreign_links(options: &LockOptions, mark: &str) -> Vec<String> {
+    links(options).filter(|part| part.split_once('@').is_some_and(|(_, of)| of != mark)).map(str::to_owned).collect()
 }
 
 /// A grant about to be written.
@@ -625,12 +659,13 @@ fn settle(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Row>> {
                 Some(live) => (!life::live_held(tx.liveness(), live)).then_some("lock.orphan"),
                 None => {
                     // Burying frees what the agent held, so look again.
-                    agents::check(tx, &row.agent)?;
+                    let lives = agents::check(tx, &row.agent)?;
                     let after = load(tx, scope, name)?;
                     if after.as_ref().is_none_or(|a| a.token != row.token) {
                         continue;
                     }
-                    None
+                    // An agent that is gone already is buried no more; only a lease outlasts it.
+                    (!lives && row.expires_awake_ms.is_none()).then_some("lock.orphan")
                 }
             }
         };

@@ -78,7 +78,8 @@ impl Queue<'_> {
             }
         };
         if to_agent {
-            inner.db.write(Durability::Process, |tx| {
+            // The agent's call goes on: if it was thought gone while it waited (it left, in another shell), then it is back.
+            self.coordinator.act(Durability::Process, |tx, _| {
                 let kept = tx
                     .prepare_cached(
                         "UPDATE locks SET live = NULL, ticket = NULL WHERE scope = ?1 AND name = ?2 AND token = ?3",

@@ -7,6 +7,7 @@ mod files;
 mod locks;
 mod notes;
 mod ports;
+mod resilience;
 mod salvage;
 mod sessions;
 mod signals;
