@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::measure::{Spread, ms, table};
 use crate::setting::{Setting, pd};
 
-const ROUNDS: usize = 6;
-const RUNS: &str = "60";
+const ROUNDS: usize = 20;
+const RUNS: &str = "15";
 
 pub(crate) fn run() {
     let port = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: benches/run.sh does"));
@@ -71,7 +71,7 @@ pub(crate) fn run() {
 fn median(setting: &Setting, command: &str, before: Option<&str>) -> f64 {
     let out = setting.path().join("hyperfine.json");
     let text = out.to_str().expect("UTF-8");
-    let mut args = vec!["-N", "--style", "none", "--warmup", "5", "--runs", RUNS, "--export-json", text];
+    let mut args = vec!["-N", "--style", "none", "--warmup", "2", "--runs", RUNS, "--export-json", text];
     if let Some(before) = before {
         args.extend(["--prepare", before]);
     }
