@@ -215,13 +215,20 @@ fn one_who_left_and_calls_again_is_proven_alive_by_its_handles() {
     }
     one.unregister_agent().unwrap();
     two.register_agent(&Registration::default()).unwrap();
+    one.register_agent(&Registration::default()).unwrap();
     two.close();
     store.clock().advance(24 * 3600 * 1000);
     let agents = other.agents(&AgentFilter::default()).unwrap().agents;
     let a = agents.iter().find(|a| a.id == "a").unwrap();
     assert_eq!(a.state, AgentState::Stale, "{a:?}");
-    one.close();
-    two.close();
+    // The other way round: the one that stayed is a proof still, whoever brought the agent back.
+    let stayed = store.open("a");
+    stayed.register_agent(&Registration::default()).unwrap();
+    one.unregister_agent().unwrap();
+    store.shell("a").register_agent(&Registration::default()).unwrap();
+    store.clock().advance(24 * 3600 * 1000);
+    assert_eq!(other.agent("a").unwrap().state, AgentState::Stale);
+    stayed.close();
 }
 
 #[test]
