@@ -535,6 +535,16 @@ pub(crate) fn check(tx: &Tx<'_>, id: &str) -> Result<bool> {
     }
 }
 
+/// An agent that was nothing but one handle has left when that is closed in order, unless it leaves work behind.
+pub(crate) fn instance_ended(tx: &Tx<'_>, id: &str) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE agents SET state = 'left' WHERE id = ?1 AND state = 'alive'
+            AND NOT EXISTS (SELECT 1 FROM sessions WHERE agent = ?1 AND status = 'active')",
+    )?
+    .execute([id])?;
+    Ok(())
+}
+
 /// Marks an agent dead, frees its locks and leaves its work for salvage.
 fn bury(tx: &Tx<'_>, id: &str, proof: &str, proven: bool) -> Result<()> {
     let scope: i64 = tx

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::agents;
 use crate::caller::{self, Caller, Face, Named, Source, Surroundings};
 use crate::clock::{Clock, SystemClock};
 use crate::db::{Db, Durability, Inputs};
@@ -354,7 +355,10 @@ impl Inner {
             crate::waiters::remove_all_of(tx, &name)?;
             life::withdraw(tx, &name)?;
             // A twin that crashed earlier is no proof of death any more: the agent has lived on.
-            self.caller.agent.iter().try_for_each(|agent| life::forget_lost_instances(tx, agent))
+            self.caller.agent.iter().try_for_each(|agent| {
+                life::forget_lost_instances(tx, agent)?;
+                if self.caller.source == Source::Instance { agents::instance_ended(tx, agent) } else { Ok(()) }
+            })
         });
         match withdrawn {
             Ok(()) => file.withdraw(),

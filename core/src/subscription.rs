@@ -45,6 +45,8 @@ const FEW: usize = 16;
 const FAR_BEHIND: i64 = 5_000;
 /// How often the circumstances of a wait are looked at again: the owners of its channels, other scopes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether the owners of its channels have fallen silent.
+const LOOK_AT_OWNERS_EVERY: Duration = Duration::from_secs(30);
 
 /// What of the past a subscription begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,6 +151,8 @@ pub struct Subscription {
     /// Notices at once when one of them dies.
     watch: Option<DeathWatch>,
     looked: Option<Instant>,
+    /// Something was committed since, too soon after it to look again.
+    look_is_due: bool,
     told_other_scope: bool,
     told_pruned: bool,
 }
@@ -199,6 +203,7 @@ impl Coordinator {
             owners: Vec::new(),
             watch: None,
             looked: None,
+            look_is_due: false,
             told_other_scope: false,
             told_pruned: false,
         };
@@ -580,8 +585,13 @@ impl Subscription {
 
     /// When to look around again: soon, while there is something that could be seen.
     fn next_look(&self) -> Option<Instant> {
-        let more = !self.owners.is_empty() || !self.told_other_scope;
-        self.looked.filter(|_| more && self.patterns.iter().any(|w| !w.delivered)).map(|at| at + LOOK_EVERY)
+        let every = match (self.look_is_due, self.owners.is_empty()) {
+            (true, _) => LOOK_EVERY,
+            // Their deaths are watched; what remains is that they may fall silent.
+            (false, false) => LOOK_AT_OWNERS_EVERY,
+            (false, true) => return None,
+        };
+        self.looked.filter(|_| self.patterns.iter().any(|w| !w.delivered)).map(|at| at + every)
     }
 
     /// Looks why the wait might be in vain: the owner of a channel is gone, or it was published elsewhere.
@@ -596,8 +606,10 @@ impl Subscription {
         }
         let first = self.looked.is_none();
         if !first && self.owners.is_empty() && self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            self.look_is_due = true;
             return Ok(());
         }
+        self.look_is_due = false;
         self.looked = Some(Instant::now());
         let coordinator = self.coordinator.clone();
         let inner = &coordinator.inner;
