@@ -164,6 +164,8 @@ pub(crate) struct Inner {
     /// This handle's own proof of life: from the start for a program, from its first wait for a shell command.
     live: Mutex<Option<LiveFile>>,
     pub(crate) recorded: AtomicBool,
+    /// It is being closed, or was: what it held and waited for goes before the database does.
+    closing: AtomicBool,
     notices: Mutex<Vec<String>>,
     /// What the environment says of the ports to choose from.
     pub(crate) port_range: Option<String>,
@@ -242,6 +244,7 @@ impl Coordinator {
             scope,
             live: Mutex::new(None),
             recorded: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             notices: Mutex::new(Vec::new()),
             port_range: (around.env)(crate::ports::RANGE_VARIABLE).filter(|range| !range.trim().is_empty()),
             sleepers: Mutex::new(Vec::new()),
@@ -343,6 +346,7 @@ impl Inner {
     }
 
     fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
         let Some(file) = self.live.lock().take() else {
             self.db.close();
             self.wake_own_waits();
@@ -367,6 +371,11 @@ impl Inner {
         OURS.lock().remove(&name);
         self.db.close();
         self.wake_own_waits();
+    }
+
+    /// Refuses a handle that is closed or about to be.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closing.load(Ordering::SeqCst) { Err(crate::db::closed()) } else { self.db.check_open() }
     }
 
     /// Whether a wait, or a lock bound to this handle, could still need its live file.

@@ -319,7 +319,7 @@ impl Drop for Db {
     }
 }
 
-fn closed() -> Error {
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "this handle was closed").hint("open a new one")
 }
 

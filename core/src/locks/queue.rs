@@ -95,7 +95,7 @@ impl Queue<'_> {
     /// The place in the queue is gone, and not for the lock: nobody would ever hand it over.
     fn lost_its_place(&self, holder: Option<&Row>) -> Result<Error> {
         let inner = &self.coordinator.inner;
-        inner.db.check_open()?;
+        inner.check_open()?;
         let name = self.name;
         Ok(Error::new(
             ErrorKind::LeaseLost,
