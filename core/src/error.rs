@@ -74,8 +74,6 @@ kinds! {
     NotOwner = "NOT_OWNER", Refused;
     /// A lease ended before its holder let go: expired, taken by force, or handed on after a death.
     LeaseLost = "LEASE_LOST", Refused;
-    /// Another active session's claim overlaps.
-    FileConflict = "FILE_CONFLICT", No;
     /// The requested port is assigned or in use.
     PortTaken = "PORT_TAKEN", No;
     /// The range has no port left.

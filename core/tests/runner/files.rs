@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use portdaddy_core::{
-    AgentState, ClaimFiles, ClaimFilter, ClaimedFiles, Coordinator, ErrorKind, NewSession, Registration, StartedSession,
+    AgentState, ClaimFiles, ClaimFilter, ClaimedFiles, Conflict, Coordinator, ErrorKind, NewSession, Registration,
+    StartedSession,
 };
-use portdaddy_testutil::{TempStore, git};
+use portdaddy_testutil::{Process, Role, TempStore, git};
 
 fn start(pd: &Coordinator, purpose: &str, files: &[&str]) -> StartedSession {
     let files = files.iter().map(|f| (*f).to_owned()).collect();
@@ -285,4 +286,32 @@ fn a_claimed_file_has_nothing_below_it() {
     assert_eq!(meets("later/x.ts"), ["later"]);
     assert_eq!(meets("src/new.ts"), ["src/new.ts"]);
     assert_eq!(meets("src/ma*"), ["src/main"]);
+}
+
+#[test]
+fn of_eight_processes_that_claim_one_file_at_once_one_gets_it() {
+    const ME: &str = "files::of_eight_processes_that_claim_one_file_at_once_one_gets_it";
+    if let Some(role) = Role::of_this_process() {
+        let pd = role.open();
+        role.say("ready");
+        role.barrier();
+        let started = start(&pd, "race", &["src/{a,b}.ts", "own/*"]);
+        let met = |c: &Conflict| (c.with.agent.clone(), c.witness.clone());
+        let conflicts: Vec<_> =
+            started.conflicts.iter().filter(|c| c.pattern.ends_with("src/{a,b}.ts")).map(met).collect();
+        role.say(&serde_json::to_string(&(role.agent.as_str(), conflicts)).unwrap());
+        role.barrier();
+        return;
+    }
+    let store = TempStore::running();
+    let mut children: Vec<Process> = (0..8).map(|n| store.child(ME, "claim", &format!("agent-{n}"))).collect();
+    children.iter_mut().for_each(|c| assert_eq!(c.said(), "ready"));
+    children.iter_mut().for_each(Process::go);
+    let said: Vec<(String, Vec<(String, String)>)> =
+        children.iter_mut().map(|c| serde_json::from_str(&c.said()).unwrap()).collect();
+    let winners: Vec<&String> = said.iter().filter(|(_, met)| met.is_empty()).map(|(agent, _)| agent).collect();
+    assert_eq!(winners.len(), 1, "{said:?}");
+    for (agent, met) in said.iter().filter(|(_, met)| !met.is_empty()) {
+        assert!(met.len() == 1 && &met[0].0 == winners[0], "{agent} met {met:?}, not {winners:?}");
+    }
 }

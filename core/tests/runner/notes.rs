@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portdaddy_core::{EndSession, Error, ErrorKind, NewNote, NewSession, NoteFilter, Registration, Wait};
-use portdaddy_testutil::TempStore;
+use portdaddy_testutil::{Process, Role, TempStore};
 
 fn text(text: &str) -> NewNote {
     NewNote { text: text.into(), ..Default::default() }
@@ -165,4 +165,33 @@ fn the_log_of_one_command_after_another_stays_short() {
         longest = longest.max(wal.metadata().unwrap().len());
     }
     assert!(longest < 300 * 4120, "{longest} bytes");
+}
+
+#[test]
+fn eight_processes_lose_no_note_and_wait_their_turn() {
+    const ME: &str = "notes::eight_processes_lose_no_note_and_wait_their_turn";
+    const EACH: usize = 40;
+    if let Some(role) = Role::of_this_process() {
+        let pd = role.open();
+        role.say("ready");
+        role.barrier();
+        for n in 0..EACH {
+            pd.note(&NewNote { text: format!("{} {n}", role.agent), ..NewNote::default() }).unwrap();
+        }
+        return role.say("done");
+    }
+    let store = TempStore::running();
+    let mut children: Vec<Process> = (0..8).map(|n| store.child(ME, "write", &format!("agent-{n}"))).collect();
+    children.iter_mut().for_each(|c| assert_eq!(c.said(), "ready"));
+    children.iter_mut().for_each(Process::go);
+    children.iter_mut().for_each(|c| assert_eq!(c.said(), "done"));
+    let list = store.open("reader").notes(&NoteFilter { limit: Some(1000), ..NoteFilter::default() }).unwrap();
+    assert_eq!(list.notes.len(), 8 * EACH);
+    assert!(list.notes.is_sorted_by(|a, b| a.seq < b.seq));
+    for n in 0..8 {
+        let own: Vec<_> = list.notes.iter().filter(|note| note.agent == format!("agent-{n}")).collect();
+        let in_order = own.iter().enumerate().all(|(i, note)| note.text == format!("agent-{n} {i}"));
+        assert!(own.len() == EACH && in_order, "agent-{n} lost or doubled a note");
+        assert!(own.iter().all(|note| note.session == own[0].session), "one session each");
+    }
 }
