@@ -15,10 +15,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::db::{Db, Durability, Inputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Random, SystemRandom, short};
-use crate::life::{self, Liveness, Proof, ProofKind, SystemLiveness};
+use crate::life::{self, Holds, Liveness, Proof, ProofKind, SystemLiveness};
 use crate::scope::{Place, Scope};
 use crate::sys;
 use crate::sys::live::LiveFile;
+use crate::sys::watch::Subject;
 use crate::wake::Topic;
 
 /// Which scope a handle's names live in.
@@ -373,6 +374,23 @@ impl Inner {
         self.wake_own_waits();
     }
 
+    /// What to watch for the loss of these proofs, as far as they hold now and their loss means something.
+    pub(crate) fn subjects(&self, proofs: Vec<Proof>) -> Vec<Subject> {
+        let liveness = &*self.db.inputs().liveness;
+        let holding = proofs.into_iter().filter(|p| p.kind != ProofKind::Command && liveness.holds(p) == Holds::Yes);
+        holding
+            .map(
+                |p| if p.live.is_empty() { Subject::Process(life::process_id(&p)) } else { self.live_subject(&p.live) },
+            )
+            .collect()
+    }
+
+    /// What to watch for the end of a handle.
+    pub(crate) fn live_subject(&self, live: &str) -> Subject {
+        let dir = self.db.live_dir();
+        Subject::Live { pid: live_pid(&dir, live), name: live.to_owned(), dir }
+    }
+
     /// Refuses a handle that is closed or about to be.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closing.load(Ordering::SeqCst) { Err(crate::db::closed()) } else { self.db.check_open() }
@@ -410,7 +428,7 @@ fn database_path(named: Option<PathBuf>, around: &Surroundings) -> Result<PathBu
 }
 
 /// The process that made a live file, if its pid means something here.
-pub(crate) fn live_pid(live_dir: &Path, name: &str) -> Option<u32> {
+fn live_pid(live_dir: &Path, name: &str) -> Option<u32> {
     let content = std::fs::read(live_dir.join(name)).ok()?;
     let presence: Presence = serde_json::from_slice(&content).ok()?;
     (presence.namespace == sys::process::own().namespace).then_some(presence.pid)

@@ -12,8 +12,8 @@ use crate::agents;
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, Now};
 use crate::error::{Error, ErrorKind, Result};
-use crate::life::{self, Holds, ProofKind};
-use crate::sys;
+use crate::life;
+use crate::sys::watch::DeathWatch;
 use crate::wait::Woken;
 use crate::waiters;
 use crate::wake::Topic;
@@ -32,7 +32,7 @@ impl Queue<'_> {
     pub(super) fn wait(mut self, options: &LockOptions, to_agent: bool) -> Result<i64> {
         let inner = &self.coordinator.inner;
         let mut waiting = self.coordinator.waiting(vec![Topic::ticket(self.ticket)], &options.wait)?;
-        let mut watched: Option<(i64, sys::watch::DeathWatch)> = None;
+        let mut watched: Option<(i64, DeathWatch)> = None;
         let died = Arc::new(AtomicBool::new(false));
         let mut told = false;
         let token = loop {
@@ -135,27 +135,13 @@ impl Queue<'_> {
     }
 
     /// Watches for the death of whatever the lock lives by.
-    fn watch(&self, holder: &Row, died: &Arc<AtomicBool>) -> Result<Option<sys::watch::DeathWatch>> {
-        use sys::watch::{DeathWatch, Subject};
+    fn watch(&self, holder: &Row, died: &Arc<AtomicBool>) -> Result<Option<DeathWatch>> {
         let inner = &self.coordinator.inner;
-        let live = |name: &str| Subject::Live {
-            dir: inner.db.live_dir(),
-            name: name.to_owned(),
-            pid: crate::coordinator::live_pid(&inner.db.live_dir(), name),
-        };
-        let subjects: Vec<Subject> = match &holder.live {
-            Some(name) => vec![live(name)],
+        let subjects = match &holder.live {
+            Some(name) => vec![inner.live_subject(name)],
             None => {
                 let now = inner.now()?;
-                let liveness = &*inner.db.inputs().liveness;
-                let proofs = inner.db.read(|conn| life::proofs(conn, &holder.agent, now.boot))?;
-                let holding = proofs.iter().filter(|p| p.kind != ProofKind::Command && liveness.holds(p) == Holds::Yes);
-                holding
-                    .map(|p| match p.live.as_str() {
-                        "" => Subject::Process(life::process_id(p)),
-                        name => live(name),
-                    })
-                    .collect()
+                inner.subjects(inner.db.read(|conn| life::proofs(conn, &holder.agent, now.boot))?)
             }
         };
         if subjects.is_empty() {
