@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::{Row, load};
+use super::grant::{Row, load};
 use crate::agents::Names;
 use crate::db::Tx;
 use crate::error::{Error, ErrorKind, Result};

@@ -12,6 +12,7 @@
 //! is an agent's own and that agent's shell waits.
 
 mod deadlock;
+mod grant;
 mod queue;
 
 use std::cell::RefCell;
@@ -32,10 +33,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{check_name, check_text};
 use crate::life::{self, Holds, ProofKind};
 use crate::wait::Wait;
-use crate::waiters::{self, Kind, NewWaiter, Waiter};
-use crate::wake::Topic;
+use crate::waiters::{self, Kind, NewWaiter};
 
 use deadlock::{Newcomer, deadlock, find_cycle};
+use grant::{COLUMNS, Grant, Row, hand_over, load, row, settle};
+pub(crate) use grant::{free_after_death, release_all_of, release_all_of_agent};
 use queue::Queue;
 
 /// The longest lease: a year.
@@ -250,27 +252,6 @@ thread_local! {
     /// The `with_lock`s that this thread stands in, outermost first: database and token. Each database counts its tokens
     /// for itself, so the same number is another lock elsewhere.
     static CHAIN: RefCell<Vec<(String, i64)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A row of `locks`.
-struct Row {
-    scope: i64,
-    name: String,
-    token: i64,
-    agent: String,
-    session: Option<String>,
-    live: Option<String>,
-    ticket: Option<i64>,
-    purpose: Option<String>,
-    since_ms: i64,
-    expires_awake_ms: Option<i64>,
-    boot: i64,
-}
-
-impl Row {
-    fn expired(&self, now: Now) -> bool {
-        self.expires_awake_ms.is_some_and(|e| self.boot != now.boot || e <= now.awake_ms)
-    }
 }
 
 /// What came of asking for a lock.
@@ -574,168 +555,6 @@ fn links(options: &LockOptions) -> impl Iterator<Item = &str> {
 /// What the chain that was passed says of other databases.
 fn foreign_links(options: &LockOptions, mark: &str) -> Vec<String> {
     links(options).filter(|part| part.split_once('@').is_some_and(|(_, of)| of != mark)).map(str::to_owned).collect()
-}
-
-/// A grant about to be written.
-struct Grant<'a> {
-    agent: &'a str,
-    live: Option<&'a str>,
-    ticket: Option<i64>,
-    ttl_ms: Option<i64>,
-    purpose: Option<&'a str>,
-    /// For one who waited: who had it before, and since when it waited.
-    waited: Option<(Option<&'a str>, i64)>,
-}
-
-impl Grant<'_> {
-    fn insert(&self, tx: &Tx<'_>, scope: i64, name: &str) -> Result<i64> {
-        let token = tx.next_token()?;
-        tx.prepare_cached(
-            "INSERT INTO locks (scope, name, token, agent, session, live, ticket, purpose, since_ms, ttl_ms,
-                                expires_awake_ms, boot)
-             VALUES (?1, ?2, ?3, ?4,
-                     (SELECT id FROM sessions WHERE agent = ?4 AND status = 'active' AND scope = ?1 ORDER BY seq DESC),
-                     ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?
-        .execute((
-            scope,
-            name,
-            token,
-            self.agent,
-            self.live,
-            self.ticket,
-            self.purpose,
-            tx.now.wall_ms,
-            self.ttl_ms,
-            self.ttl_ms.map(|t| tx.now.awake_ms + t),
-            tx.now.boot,
-        ))?;
-        let detail = match self.waited {
-            Some((from, since_ms)) => {
-                json!({"token": token, "from": from, "waited_ms": tx.now.wall_ms - since_ms})
-            }
-            None => json!({"token": token}),
-        };
-        activity::record_as(tx, Some(self.agent), scope, "lock.grant", name, detail)?;
-        Ok(token)
-    }
-}
-
-/// Gives a free lock to a waiter and wakes it.
-fn grant_to(tx: &Tx<'_>, waiter: &Waiter, from: Option<&str>) -> Result<()> {
-    let agent = waiter.agent.as_deref().ok_or_else(|| Error::internal("a waiter for a lock without an agent"))?;
-    let grant = Grant {
-        agent,
-        live: Some(&waiter.live),
-        ticket: Some(waiter.ticket),
-        ttl_ms: waiter.ttl_ms,
-        purpose: waiter.purpose.as_deref(),
-        waited: waiters::begun(tx, waiter.ticket)?.map(|(_, since_ms)| (from, since_ms)),
-    };
-    grant.insert(tx, waiter.scope, &waiter.name)?;
-    waiters::remove(tx, waiter.ticket)?;
-    tx.wake(Topic::ticket(waiter.ticket));
-    Ok(())
-}
-
-/// Ends a grant and hands the lock to the first living waiter.
-fn hand_over(tx: &Tx<'_>, row: &Row) -> Result<()> {
-    tx.prepare_cached("DELETE FROM locks WHERE scope = ?1 AND name = ?2 AND token = ?3")?
-        .execute((row.scope, &row.name, row.token))?;
-    if let Some(first) = waiters::first_for_lock(tx, row.scope, &row.name)? {
-        grant_to(tx, &first, Some(&row.agent))?;
-    }
-    Ok(())
-}
-
-/// Who holds the lock, once what has ended is ended: an expired lease, a lost live file, a dead agent. Each may hand the
-/// lock to the next waiter, who may be dead by now too.
-fn settle(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Row>> {
-    while let Some(row) = load(tx, scope, name)? {
-        let ended = if row.expired(tx.now) {
-            Some("lock.expire")
-        } else {
-            match &row.live {
-                Some(live) => (!life::live_held(tx.liveness(), live)).then_some("lock.orphan"),
-                None => {
-                    // Burying frees what the agent held, so look again.
-                    let lives = agents::check(tx, &row.agent)?;
-                    let after = load(tx, scope, name)?;
-                    if after.as_ref().is_none_or(|a| a.token != row.token) {
-                        continue;
-                    }
-                    // An agent that is gone already is buried no more; only a lease outlasts it.
-                    (!lives && row.expires_awake_ms.is_none()).then_some("lock.orphan")
-                }
-            }
-        };
-        let Some(kind) = ended else { return Ok(Some(row)) };
-        activity::record_as(tx, Some(&row.agent), scope, kind, name, json!({"token": row.token}))?;
-        hand_over(tx, &row)?;
-    }
-    Ok(None)
-}
-
-/// Frees the locks of an agent that was found dead. Those tied to a handle that lives on stay (an orphaned command keeps
-/// its lock), and a lease outlives mere silence.
-pub(crate) fn free_after_death(tx: &Tx<'_>, agent: &str, proven: bool) -> Result<()> {
-    for row in of_agent(tx, agent)? {
-        let ends = match &row.live {
-            Some(live) => !life::live_held(tx.liveness(), live),
-            None => proven || row.expires_awake_ms.is_none() || row.expired(tx.now),
-        };
-        if ends {
-            let detail = json!({"token": row.token});
-            activity::record_as(tx, Some(agent), row.scope, "lock.orphan", &row.name, detail)?;
-            hand_over(tx, &row)?;
-        }
-    }
-    Ok(())
-}
-
-/// Releases what an agent holds from the shell, because it leaves.
-pub(crate) fn release_all_of_agent(tx: &Tx<'_>, agent: &str) -> Result<()> {
-    of_agent(tx, agent)?.iter().filter(|r| r.live.is_none()).try_for_each(|r| released(tx, r))
-}
-
-/// Releases what a handle holds, because it is closed.
-pub(crate) fn release_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
-    let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM locks WHERE live = ?1"))?;
-    let rows: Vec<Row> = statement.query_map([live], row)?.collect::<Result<_, _>>()?;
-    rows.iter().try_for_each(|r| released(tx, r))
-}
-
-fn released(tx: &Tx<'_>, row: &Row) -> Result<()> {
-    activity::record_as(tx, Some(&row.agent), row.scope, "lock.release", &row.name, json!({"token": row.token}))?;
-    hand_over(tx, row)
-}
-
-fn of_agent(conn: &Connection, agent: &str) -> Result<Vec<Row>> {
-    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM locks WHERE agent = ?1"))?;
-    Ok(statement.query_map([agent], row)?.collect::<Result<_, _>>()?)
-}
-
-const COLUMNS: &str = "scope, name, token, agent, session, live, ticket, purpose, since_ms, expires_awake_ms, boot";
-
-fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    Ok(Row {
-        scope: r.get(0)?,
-        name: r.get(1)?,
-        token: r.get(2)?,
-        agent: r.get(3)?,
-        session: r.get(4)?,
-        live: r.get(5)?,
-        ticket: r.get(6)?,
-        purpose: r.get(7)?,
-        since_ms: r.get(8)?,
-        expires_awake_ms: r.get(9)?,
-        boot: r.get(10)?,
-    })
-}
-
-fn load(conn: &Connection, scope: i64, name: &str) -> Result<Option<Row>> {
-    let sql = format!("SELECT {COLUMNS} FROM locks WHERE scope = ?1 AND name = ?2");
-    Ok(conn.prepare_cached(&sql)?.query_row((scope, name), row).optional()?)
 }
 
 fn info(conn: &Connection, row: &Row, now: Now, liveness: &dyn life::Liveness) -> Result<LockInfo> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{LockOptions, Row, grant_to, info, lease_lost, load, settle, timed_out};
+use super::grant::{Row, grant_to, load, settle};
+use super::{LockOptions, info, lease_lost, timed_out};
 use crate::agents;
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, Now};
