@@ -464,6 +464,20 @@ impl Inner {
         Ok(())
     }
 
+    /// Counts a call that wrote nothing as a sign of life of an agent that is known and was silent for a while.
+    pub(crate) fn sign_of_life(&self) -> Result<()> {
+        let Some(id) = &self.caller.agent else { return Ok(()) };
+        let now = self.now()?;
+        let silent = self.db.read(|conn| {
+            let seen: Option<(i64, i64)> = conn
+                .prepare_cached("SELECT seen_awake_ms, boot FROM agents WHERE id = ?1 AND state = 'alive'")?
+                .query_row([id], |r| Ok((r.get(0)?, r.get(1)?)))
+                .optional()?;
+            Ok(seen.is_some_and(|(seen, boot)| boot != now.boot || now.awake_ms - seen >= TOUCH_EVERY_MS))
+        })?;
+        if silent { self.db.write(Durability::Process, |tx| self.actor(tx, &mut None).map(|_| ())) } else { Ok(()) }
+    }
+
     fn record_proofs(&self, tx: &Tx<'_>, id: &str) -> Result<()> {
         life::forget_lost(tx, id)?;
         if let Some(own) = self.own_proof() {

@@ -347,7 +347,11 @@ impl Inner {
     }
 
     fn close(&self) {
-        self.closing.store(true, Ordering::SeqCst);
+        let first = !self.closing.swap(true, Ordering::SeqCst);
+        if first && self.face == Face::Shell && !self.is_recorded() {
+            // A command that only looked has called, too. A file that can't be written is no reason to fail by now.
+            let _ = self.sign_of_life();
+        }
         let Some(file) = self.live.lock().take() else {
             self.db.close();
             self.wake_own_waits();

@@ -91,6 +91,14 @@ pub(super) fn grant_to(tx: &Tx<'_>, waiter: &Waiter, from: Option<&str>) -> Resu
     grant.insert(tx, waiter.scope, &waiter.name)?;
     waiters::remove(tx, waiter.ticket)?;
     tx.wake(Topic::ticket(waiter.ticket));
+    wake_first(tx, waiter.scope, &waiter.name)
+}
+
+/// Wakes the first in the queue, to look whom it waits for now: it watches for that one's death.
+pub(super) fn wake_first(tx: &Tx<'_>, scope: i64, name: &str) -> Result<()> {
+    if let Some(first) = waiters::first_for_lock(tx, scope, name)? {
+        tx.wake(Topic::ticket(first.ticket));
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::grant::{Row, grant_to, load, settle};
+use super::grant::{Row, grant_to, load, settle, wake_first};
 use super::{LockOptions, info, lease_lost, timed_out};
 use crate::agents;
 use crate::coordinator::Coordinator;
@@ -165,6 +165,7 @@ impl Queue<'_> {
     fn leave(&mut self) -> Result<Option<i64>> {
         let token = self.coordinator.inner.db.write(Durability::Process, |tx| {
             waiters::remove(tx, self.ticket)?;
+            wake_first(tx, self.scope, self.name)?;
             Ok(load(tx, self.scope, self.name)?.filter(|r| r.ticket == Some(self.ticket)).map(|r| r.token))
         })?;
         self.done = token.is_none();
@@ -192,6 +193,42 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::locks::LockOptions;
     use crate::wait::Wait;
+    use crate::waiters;
+    use crate::wake::Topic;
+
+    #[test]
+    fn who_comes_next_is_woken_to_watch_the_new_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |agent: &str| {
+            let options = Options::default().db(dir.path().join("db")).agent(agent).scope(ScopeChoice::Global);
+            Coordinator::open(options).unwrap()
+        };
+        let (a, b) = (open("a"), open("b"));
+        let held = a.lock("m", &LockOptions { blocking: false, ..LockOptions::default() }).unwrap().unwrap();
+        let live = b.inner.presence().unwrap();
+        let scope = held.scope;
+        let wait = |tx: &crate::db::Tx<'_>| {
+            let new = waiters::NewWaiter {
+                scope,
+                kind: waiters::Kind::Lock,
+                name: "m",
+                agent: Some("b"),
+                live: &live,
+                alone: false,
+                holds: &[],
+                ttl_ms: None,
+                purpose: None,
+            };
+            waiters::add(tx, &new)
+        };
+        let write = || b.inner.db.write(Durability::Process, wait).unwrap();
+        b.heartbeat().unwrap();
+        let (first, second) = (write(), write());
+        let wakes = a.inner.db.wakes();
+        let mut samples = [first, second].map(|ticket| wakes.sample(&[Topic::ticket(ticket)]));
+        held.release().unwrap();
+        assert!(samples.iter_mut().all(|sample| wakes.sleep(sample, Duration::ZERO)));
+    }
 
     #[test]
     fn a_waiter_whose_row_is_gone_is_told() {

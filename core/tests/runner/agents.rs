@@ -314,3 +314,17 @@ fn each_program_without_a_name_is_an_agent_of_its_own() {
     assert_eq!(e.kind(), ErrorKind::NoAgent);
     assert!(e.next_step().unwrap().contains("PORT_DADDY_AGENT"), "{e:?}");
 }
+
+#[test]
+fn a_command_that_only_looks_is_a_sign_of_life() {
+    let store = TempStore::new();
+    let looker = store.open("looker");
+    note(&store.shell("a"));
+    for _ in 0..4 {
+        store.clock().advance(20 * MINUTE);
+        store.shell("a").notes(&portdaddy_core::NoteFilter::default()).unwrap();
+        assert_eq!(seen(&looker, "a").state, AgentState::Active);
+    }
+    store.shell("stranger").notes(&portdaddy_core::NoteFilter::default()).unwrap();
+    assert_eq!(looker.agent("stranger").unwrap_err().kind(), ErrorKind::NotFound, "looking registers nobody");
+}
