@@ -2,7 +2,7 @@
 CARGO ?= cargo
 PD = target/release/pd
 
-.PHONY: help demo test test-rust test-examples lint bench build install docs clean
+.PHONY: help demo test test-rust test-faults test-examples lint bench build install docs clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
@@ -18,10 +18,14 @@ build:
 demo: build
 	PD=$(PD) examples/payment-day.sh
 
-test: test-rust test-examples
+test: test-rust test-faults test-examples
 
 test-rust:
 	$(CARGO) test --workspace --locked
+
+# The same library, built so that it stops or dies where a test says.
+test-faults:
+	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) test --locked -p portdaddy-core --target-dir target/faults --test runner -- faults::
 
 # The examples run as users run them: with the released program.
 test-examples: build

@@ -88,6 +88,8 @@ pub(crate) fn fault(what: &str) {
         other => panic!("no such fault: {other}"),
     };
     let _ = kill_process(getpid(), signal);
+    // Another thread may be the one to take the signal; this one must not get any further before it works.
+    std::thread::sleep(std::time::Duration::from_millis(500));
 }
 
 #[cfg(all(portdaddy_faults, not(unix)))]

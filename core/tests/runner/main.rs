@@ -3,6 +3,8 @@
 
 mod activity;
 mod agents;
+#[cfg(all(portdaddy_faults, target_os = "linux"))]
+mod faults;
 mod files;
 mod locks;
 mod notes;
