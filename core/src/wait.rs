@@ -1,6 +1,6 @@
 //! The one way to wait: sample the wake words, read, and sleep only while the words are unchanged.
 //!
-//! A wake is a hint. What it can't carry is covered by the tick: at 250 ms, backing off to 4 s while nothing changes,
+//! A wake is a hint. What it can't carry is covered by the tick: at 250 ms, backing off to 5 s while nothing changes,
 //! one `PRAGMA data_version` finds a writer that was killed between COMMIT and wake, a foreign writer, or a sidecar
 //! that was replaced.
 
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::wake::{Sample, Topic};
 
 const FIRST_TICK: Duration = Duration::from_millis(250);
-const LAST_TICK: Duration = Duration::from_secs(4);
+const LAST_TICK: Duration = Duration::from_secs(5);
 
 /// How long a call may wait, and what can end it early.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,8 @@ pub(crate) mod filesystem;
 pub(crate) mod live;
 pub(crate) mod ports;
 pub(crate) mod process;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod sock_diag;
 pub(crate) mod watch;
 
 use std::sync::OnceLock;

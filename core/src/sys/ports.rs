@@ -76,8 +76,12 @@ mod platform {
         }
     }
 
-    /// Port and inode of every listening socket; `None` if neither table can be read.
+    /// Port and inode of every listening socket; `None` if they can't be read.
     fn listening() -> Option<Vec<(u16, u64)>> {
+        crate::sys::sock_diag::listening().or_else(from_proc)
+    }
+
+    pub(super) fn from_proc() -> Option<Vec<(u16, u64)>> {
         let tables: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
             .into_iter()
             .filter_map(|table| std::fs::read_to_string(table).ok())
@@ -189,6 +193,7 @@ mod tests {
             #[cfg(target_os = "linux")]
             {
                 assert!(listening_ports().unwrap().contains(&port), "{address}");
+                assert!(platform::from_proc().unwrap().iter().any(|(p, _)| *p == port), "{address}");
                 let listener = listener(port).unwrap();
                 assert_eq!(listener.pid, crate::sys::current_pid());
                 assert!(listener.command.contains("portdaddy"), "{listener:?}");
