@@ -72,7 +72,11 @@ fn a_command_that_runs_proves_its_agent_s_life() {
 #[test]
 fn wait_ends_when_something_listens() {
     let place = Place::new();
-    let port: u16 = place.ok(&["claim", "payments:api", "-q", "--range", "9800-9899"]).trim().parse().unwrap();
+    // One that the kernel gives, so that two runs on a machine don't meet.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    place.ok(&["claim", "payments:api", "--port", &port.to_string()]);
     let timed_out = place.pd(&["wait", "payments:api", "--timeout", "50ms"]);
     assert_eq!(timed_out.exit, 4, "{}", timed_out.shown());
     let waiter = place.start(&["wait", "payments:api"]);
