@@ -38,16 +38,26 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     Ok(DONE)
 }
 
+/// Far more than any text may hold, so that an endless stdin ends in an error and not in all of the memory.
+const STDIN_LIMIT: u64 = 16 << 20;
+
 /// The text itself, or all of stdin for `-`.
 pub(super) fn text_or_stdin(text: String) -> Outcome<String> {
     if text != "-" {
         return Ok(text);
     }
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
-        .read_to_string(&mut text)
-        .map_err(|e| Error::invalid(format!("stdin can't be read as UTF-8 text: {e}")))?;
+        .take(STDIN_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::invalid(format!("stdin can't be read: {e}")).caused_by(e))?;
+    if bytes.len() as u64 > STDIN_LIMIT {
+        let what = format!("stdin is too large: it goes on after {STDIN_LIMIT} bytes");
+        return Err(Error::invalid(what).hint("write it to a file, and name the file").into());
+    }
+    let mut text = String::from_utf8(bytes)
+        .map_err(|e| Error::invalid(format!("stdin can't be read as UTF-8 text: {}", e.utf8_error())))?;
     let end = text.trim_end_matches(['\n', '\r']).len();
     text.truncate(end);
     Ok(text)

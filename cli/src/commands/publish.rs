@@ -33,7 +33,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
-    let payload = payload(&note::text_or_stdin(args.payload)?)?;
+    let piped = args.payload == "-";
+    let text = note::text_or_stdin(args.payload)?;
+    if piped && text.is_empty() {
+        // The program before the pipe failed, most likely: its silence is no signal.
+        let empty = Error::invalid("stdin is empty: there is nothing to publish");
+        return Err(empty.hint("an empty string is '\"\"', nothing in particular is null").into());
+    }
+    let payload = payload(&text)?;
     let pd = app.open()?;
     let published = pd.publish(&args.channel, &payload, &Publish { ttl_ms: args.ttl, keep: args.keep })?;
     app.ui.answer(&published, &published.seq, |out| {

@@ -121,3 +121,19 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(run.exit, 0, "{}", run.shown());
     assert!(!run.stderr.contains("panicked") && !run.stderr.contains("Error"), "{}", run.stderr);
 }
+
+#[test]
+fn an_empty_or_endless_stdin_is_no_message() {
+    let place = Place::new();
+    assert_run!(place.pd(&["pub", "a", "-"]), @r#"
+    2> Error: stdin is empty: there is nothing to publish
+    2> Hint: an empty string is '""', nothing in particular is null
+    exit 2
+    "#);
+    for args in [["pub", "a", "-"].as_slice(), &["note", "-"]] {
+        let endless = std::fs::File::open("/dev/zero").unwrap();
+        let run = Run::of(&place.command(args).stdin(endless).output().unwrap());
+        assert!(run.exit == 2 && run.stderr.starts_with("Error: stdin is too large"), "{}", run.shown());
+    }
+    assert_run!(place.pd(&["channels"]), @"");
+}
