@@ -18,6 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
+    session::refuse_id(args.note.as_deref())?;
     let note = args.note.map(note::text_or_stdin).transpose()?;
     let pd = app.open()?;
     let ended = pd.done(note.as_deref())?;

@@ -136,9 +136,23 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
 }
 
 fn end(note: Option<String>, status: SessionStatus, app: &mut App) -> Outcome {
+    refuse_id(note.as_deref())?;
     let note = note.map(note::text_or_stdin).transpose()?;
     let session = app.open()?.end_session(&EndSession { session: None, status: Some(status), note })?;
     ended(&session, app)
+}
+
+/// A session's id where a last note belongs means that session, and would end another one.
+pub(super) fn refuse_id(note: Option<&str>) -> Outcome {
+    let Some(id) = note else { return Ok(()) };
+    let is_id = id.strip_prefix("session-").is_some_and(|suffix| {
+        !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    });
+    if !is_id {
+        return Ok(());
+    }
+    let mistake = Error::invalid(format!("{id} is the id of a session, and here stands a last note"));
+    Err(mistake.hint(format!("to end that session: --session {id}; without an id your own ends")).into())
 }
 
 /// What `begin` and `session start` print.

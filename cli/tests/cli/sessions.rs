@@ -81,3 +81,18 @@ fn anothers_session_is_refused() {
     assert_eq!(place.pd(&["session", "end", "--session", id.trim()]).exit, 3);
     assert_eq!(place.pd(&["session", "show", "nosuch"]).exit, 1);
 }
+
+#[test]
+fn another_session_s_id_is_no_last_note() {
+    let mut place = Place::new();
+    let others = place.agent("other").ok(&["begin", "theirs", "-q"]).trim().to_owned();
+    place.agent("tester").ok(&["begin", "mine", "-q"]);
+    for args in [["session", "end", &others].as_slice(), &["session", "abandon", &others], &["done", &others]] {
+        let run = place.pd(args);
+        assert_eq!(run.exit, 2, "{}", run.shown());
+        assert!(run.stderr.contains(&format!("--session {others}")), "{}", run.stderr);
+    }
+    assert_eq!(place.json(&["sessions"])["sessions"].as_array().unwrap().len(), 2);
+    // Named as the hint says, it is another's.
+    assert_eq!(place.pd(&["session", "end", "--session", &others]).exit, 3);
+}
