@@ -128,12 +128,12 @@ fn root() -> Command {
     let root = Command::new("pd")
         .bin_name("pd")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Coordinate coding agents, scripts and people on one machine")
         .override_help(commands::OVERVIEW)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .infer_long_args(false);
-    Globals::augment_args(root)
+    // The description of the global options, were it last, would become that of the program.
+    Globals::augment_args(root).about("Coordinate coding agents, scripts and people on one machine").long_about(None)
 }
 
 /// Parses with the named command alone if it can: building all of them takes longer than most commands run. What

@@ -56,6 +56,8 @@ fn completions_and_manual_pages_are_made_from_the_definitions() {
     let page = std::fs::read_to_string(place.cwd().join("man/pd-session-start.1")).unwrap();
     assert!(page.contains("pd\\-session\\-start") || page.contains("pd-session-start"), "{page}");
     assert!(!place.cwd().join("man/pd-reference.1").exists());
+    let main = std::fs::read_to_string(place.cwd().join("man/pd.1")).unwrap();
+    assert!(main.contains("pd \\- Coordinate coding agents"), "{main}");
 }
 
 /// Write it again with `pd reference > docs/cli.md`.
