@@ -175,7 +175,7 @@ pub(crate) fn resolve(face: Face, named: &Named, around: &Surroundings) -> Resul
 }
 
 /// The error of a variable's value.
-fn in_env(variable: &'static str, e: &Error) -> Error {
+pub(crate) fn in_env(variable: &'static str, e: &Error) -> Error {
     let mut told = Error::new(e.kind(), format!("{variable} is set wrongly: {}", e.message()))
         .with("variable", variable)
         .hint(format!("correct {variable}, or unset it"));

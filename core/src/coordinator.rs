@@ -14,6 +14,7 @@ use crate::caller::{self, Caller, Face, Named, Source, Surroundings};
 use crate::clock::{Clock, SystemClock};
 use crate::db::{Db, Durability, Inputs};
 use crate::error::{Error, ErrorKind, Result};
+use crate::identity::shown;
 use crate::ids::{Random, SystemRandom, short};
 use crate::life::{self, Holds, Liveness, Proof, ProofKind, SystemLiveness};
 use crate::scope::{Place, Scope};
@@ -225,11 +226,19 @@ impl Coordinator {
             ScopeChoice::Named(name) => Scope::named(&name)?,
             ScopeChoice::Global => Scope::global(),
             ScopeChoice::Here => match (around.env)("PORT_DADDY_SCOPE").filter(|s| !s.is_empty()) {
-                Some(name) => Scope::named(&name)?,
+                Some(name) => Scope::named(&name).map_err(|e| caller::in_env("PORT_DADDY_SCOPE", &e))?,
                 None => place.scope(),
             },
         };
-        let poll = poll.unwrap_or_else(|| (around.env)("PORT_DADDY_WAKE").is_some_and(|w| w == "poll"));
+        let poll = match (poll, (around.env)("PORT_DADDY_WAKE").filter(|how| !how.is_empty())) {
+            (Some(poll), _) => poll,
+            (None, None) => false,
+            (None, Some(how)) if how == "poll" => true,
+            (None, Some(how)) => {
+                let unknown = Error::invalid(format!("PORT_DADDY_WAKE is {}: it is poll, or not set", shown(&how)));
+                return Err(unknown.with("variable", "PORT_DADDY_WAKE").hint("unset it to be woken by the kernel"));
+            }
+        };
         let path = crate::db::absolute(&cwd.join(path))?;
         let liveness = liveness.unwrap_or_else(|| Arc::new(SystemLiveness::new(crate::db::live_dir(&path))));
         // Before SQLite opens the file: its locks would already be in danger afterwards.

@@ -579,7 +579,7 @@ fn range_of(claim: &ClaimPort, variable: Option<&str>) -> Result<(u16, u16)> {
         // A port that is named needs no range.
         None if claim.port.is_some() => return Ok(DEFAULT_RANGE),
         None => match variable {
-            Some(text) => parse_range(text).map_err(|e| e.with("variable", RANGE_VARIABLE))?,
+            Some(text) => parse_range(text).map_err(|e| crate::caller::in_env(RANGE_VARIABLE, &e))?,
             None => DEFAULT_RANGE,
         },
     };

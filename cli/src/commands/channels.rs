@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::duration::ago;
-use crate::exit_code::{DONE, Exit};
+use crate::exit_code::{DONE, Exit, NO};
 use crate::output::{Outcome, escape, now_ms};
 
 /// List the channels, or clear them
@@ -52,7 +52,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
         app.ui.answer(&json!({ "removed": removed }), &removed, |out| {
             writeln!(out, "Cleared {} ({removed} {messages})", escape(&channel))
         })?;
-        return Ok(DONE);
+        return Ok(if removed == 0 { NO } else { DONE });
     }
     let list = pd.channels(&ChannelFilter { pattern: args.pattern, all: args.all })?;
     let now = now_ms();

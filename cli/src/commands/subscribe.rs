@@ -139,7 +139,8 @@ fn timed_out(args: &Args, subscription: &Subscription, delivered: u64) -> Error 
     } else {
         format!("nothing came on {}", missing.join(", "))
     };
-    Error::new(ErrorKind::Timeout, format!("{what} within {waited:?}"))
+    let within = if waited.is_zero() { "yet".to_owned() } else { format!("within {waited:?}") };
+    Error::new(ErrorKind::Timeout, format!("{what} {within}"))
         .with("patterns", args.patterns.as_str())
         .with("missing", missing)
         .with("delivered", delivered)

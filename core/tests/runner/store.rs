@@ -688,3 +688,18 @@ fn a_closed_handle_says_so_whatever_it_is_asked() {
     let live = store.db().with_extension("db.live");
     assert_eq!(fs::read_dir(live).unwrap().count(), 0, "nothing proves a closed handle's life");
 }
+
+#[test]
+fn a_bad_variable_is_named() {
+    let store = TempStore::new();
+    for (name, value) in
+        [("PORT_DADDY_SCOPE", "two words"), ("PORT_DADDY_WAKE", "loudly"), ("PORT_DADDY_AGENT", "two words")]
+    {
+        let e = refused(store.options_with(&[(name, value)]));
+        assert_eq!(e.kind(), ErrorKind::Invalid);
+        assert!(e.message().contains(name) && e.message().contains(value), "{e}");
+    }
+    let pd = Coordinator::open(store.options_with(&[("PORT_DADDY_RANGE", "9-x")]).agent("a")).unwrap();
+    let e = pd.claim(&portdaddy_core::ClaimPort { identity: "a:b".into(), ..Default::default() }).unwrap_err();
+    assert!(e.kind() == ErrorKind::Invalid && e.message().contains("PORT_DADDY_RANGE"), "{e}");
+}
