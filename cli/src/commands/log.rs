@@ -79,6 +79,10 @@ fn sentence(entry: &Activity) -> Outcome<String> {
     let number = |name: &str| entry.detail[name].as_i64().unwrap_or(0);
     let waited = || format!("after {} ms", number("waited_ms"));
     Ok(match entry.kind.as_str() {
+        "agent.register" => match entry.detail["identity"].as_str() {
+            Some(identity) => format!("registered {subject} as {identity}"),
+            None => format!("registered {subject}"),
+        },
         "agent.dead" => format!("is dead: {}", text("proof")),
         "session.start" => format!("started {subject}: {}", text("purpose")),
         "session.end" => format!("ended {subject} ({})", text("status")),

@@ -176,11 +176,13 @@ fn a_requested_port_is_that_port_or_an_error_that_names_who_has_it() {
 #[test]
 fn what_the_dead_left_is_given_away_last_and_the_oldest_first() {
     let store = TempStore::running();
-    // Two free ports beside each other, which this process could bind a moment ago.
-    let first = (20_000..30_000)
-        .step_by(2)
-        .map(|p| p + (std::process::id() % 5000) as u16 / 2 * 2)
-        .find(|p| TcpListener::bind(("0.0.0.0", *p)).is_ok() && TcpListener::bind(("0.0.0.0", *p + 1)).is_ok())
+    // Two free ports beside each other. The one before them is held for as long as the test runs, so that another run of it
+    // on this machine chooses others.
+    let free = |port: u16| TcpListener::bind(("0.0.0.0", port));
+    let (_guard, first) = (20_000..30_000)
+        .step_by(3)
+        .filter_map(|port| Some((free(port).ok()?, port + 1)))
+        .find(|(_, first)| free(*first).is_ok() && free(*first + 1).is_ok())
         .unwrap();
     let range = Some((first, first + 1));
     let role = |name: &str| format!("claim {name} {first}-{}", first + 1);
