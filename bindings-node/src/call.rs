@@ -44,6 +44,12 @@ impl Arguments {
         }
     }
 
+    /// The next argument, a number of milliseconds, rounded up.
+    pub(crate) fn milliseconds(&mut self, name: &'static str) -> Result<i64> {
+        let value = self.rest.next().unwrap_or(Value::Null);
+        read(self.operation, Some(name), rounded_up(value))
+    }
+
     /// An argument of this operation that breaks a rule that no type tells.
     pub(crate) fn wrong(&self, option: &str, rule: &str) -> Error {
         wrong(self.operation, option, format!("{option} {rule}"))
@@ -64,6 +70,14 @@ pub(crate) fn options<T: DeserializeOwned>(operation: &'static str, text: &str) 
 pub(crate) fn duration(ms: f64) -> Option<Duration> {
     // What no clock can count is for ever.
     (ms >= 0.0).then(|| Duration::try_from_secs_f64(ms.ceil() / 1_000.0).unwrap_or(Duration::MAX))
+}
+
+fn rounded_up(value: Value) -> Value {
+    match value.as_f64().map(f64::ceil) {
+        // The bounds are far from where a float has gaps between whole numbers; past them the rule is told by the library.
+        Some(ms) if value.is_f64() && ms.abs() < 1e15 => (ms as i64).into(),
+        _ => value,
+    }
 }
 
 fn read<T: DeserializeOwned>(operation: &'static str, name: Option<&'static str>, value: Value) -> Result<T> {
@@ -252,9 +266,11 @@ impl<'de> Deserializer<'de> for Argument {
                 Ok(value)
             }
             Value::Object(members) => {
-                let named = |(name, value): (String, Value)| {
-                    let name = if self.options { snake(&name) } else { name };
-                    (name, Argument::within(value))
+                let named = |(name, value): (String, Value)| match self.options {
+                    // Milliseconds may have fractions.
+                    true if name == "ttl" => (name, Argument::within(rounded_up(value))),
+                    true => (snake(&name), Argument::within(value)),
+                    false => (name, Argument::within(value)),
                 };
                 visitor.visit_map(MapDeserializer::new(members.into_iter().map(named)))
             }
@@ -391,6 +407,22 @@ mod tests {
         let e = Arguments::parse("x", "[[1]]").unwrap().value::<Vec<String>>("files").unwrap_err();
         assert_eq!(e.message(), "x: files[0] must be a string, not the number 1");
         assert!(Arguments::parse("x", "{}").is_err());
+    }
+
+    #[test]
+    fn a_ttl_is_rounded_up() {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Publish {
+            ttl: Option<i64>,
+        }
+        let publish =
+            |ttl: Value| Arguments::parse("publish", &json!([{"ttl": ttl}]).to_string())?.options::<Publish>();
+        assert_eq!(publish(json!(0.5)).unwrap().ttl, Some(1));
+        assert_eq!(publish(json!(7)).unwrap().ttl, Some(7));
+        assert_eq!(Arguments::parse("extendLock", "[1.5]").unwrap().milliseconds("ttl").unwrap(), 2);
+        let e = publish(json!("7")).unwrap_err();
+        assert_eq!(e.message(), "publish: ttl must be a whole number, not the string \"7\"");
     }
 
     #[test]
