@@ -201,8 +201,11 @@ impl Sample {
     }
 }
 
+/// Words of a page, by index, and the values they had.
+type Words<'a> = (&'a Arc<Page>, &'a [(u16, u32)]);
+
 /// Sleeps until one of the words has changed, or the bell, at most `timeout`.
-fn sleep_on(pages: &[(&Arc<Page>, &[(u16, u32)])], bell: Option<(&AtomicU32, u32)>, timeout: Duration) {
+fn sleep_on(pages: &[Words<'_>], bell: Option<(&AtomicU32, u32)>, timeout: Duration) {
     let words = pages.iter().map(|(_, words)| words.len()).sum::<usize>();
     if words + usize::from(bell.is_some()) <= futex::AT_ONCE {
         let _counted: Vec<_> = pages.iter().map(|(page, words)| page.count_in(words)).collect();

@@ -143,9 +143,11 @@ impl Entry {
     }
 }
 
-/// All the words that somebody waits for, each once.
-fn words_by_page<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(Arc<Page>, Vec<(u16, u32)>)> {
-    let mut pages: Vec<(Arc<Page>, Vec<(u16, u32)>)> = Vec::new();
+/// A page, and the words of it that somebody waits for, each once.
+type PageWords = (Arc<Page>, Vec<(u16, u32)>);
+
+fn words_by_page<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<PageWords> {
+    let mut pages: Vec<PageWords> = Vec::new();
     for entry in entries {
         let Some(page) = entry.page.as_ref().filter(|_| !entry.words.is_empty()) else { continue };
         match pages.iter_mut().find(|(other, _)| Arc::ptr_eq(other, page)) {
