@@ -2,7 +2,7 @@
 CARGO ?= cargo
 PD = target/release/pd
 
-.PHONY: help demo test test-rust test-faults test-examples lint bench build install docs clean
+.PHONY: help demo test test-rust test-faults test-examples lint bench build install docs types clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
@@ -11,6 +11,7 @@ help:
 	@echo 'make bench    measure against peers (installs redis-server and hyperfine where missing); ONLY=name for one'
 	@echo 'make install  install pd and port-daddy into cargo'\''s bin directory'
 	@echo 'make docs     write the generated reference, completions and man pages'
+	@echo 'make types    write the declarations of core'\''s types in other languages'
 
 build:
 	$(CARGO) build --release --locked -p port-daddy -p payment-day-agent
@@ -36,6 +37,7 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) run -q --locked -p port-daddy --bin pd -- reference | diff docs/cli.md -
+	$(CARGO) run -q --locked -p declare -- typescript | diff bindings-node/js/types.ts -
 	$(CARGO) package -p portdaddy-core --locked --allow-dirty --no-verify --list >/dev/null
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo 'cargo-deny is not installed: licences were not checked'; fi
@@ -47,6 +49,9 @@ docs: build
 	$(PD) reference > docs/cli.md
 	$(PD) man --out target/man
 	for shell in bash zsh fish; do mkdir -p target/completions; $(PD) completions $$shell > target/completions/pd.$$shell; done
+
+types:
+	$(CARGO) run -q --locked -p declare -- typescript > bindings-node/js/types.ts
 
 install:
 	$(CARGO) install --locked --path cli

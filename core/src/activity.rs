@@ -4,7 +4,7 @@
 //! 100,000 are kept; older ones are pruned now and then by whoever writes, a bounded number at a time.
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agents::{Actor, Names};
@@ -47,11 +47,13 @@ pub struct Activity {
 }
 
 /// Which entries to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ActivityFilter {
     /// The newest so many; 50 if left out.
     pub limit: Option<usize>,
     /// Only this type, or with a final dot all that begin so: `lock.`.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Only what this agent did, or what happened to it.
     pub agent: Option<String>,

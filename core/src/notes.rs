@@ -5,7 +5,7 @@
 
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::coordinator::{Coordinator, Inner};
 use crate::db::{Durability, Tx, last_seq};
@@ -48,18 +48,21 @@ pub struct Note {
 }
 
 /// What to write.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NewNote {
     /// 1 byte to 1 MiB.
     pub text: String,
     /// A slug; without it `note`.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// The session, by id or unique prefix; without it the agent's newest active one.
     pub session: Option<String>,
 }
 
 /// Which notes to read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NoteFilter {
     /// At most this many; without it 20.
     pub limit: Option<usize>,
@@ -68,6 +71,7 @@ pub struct NoteFilter {
     /// Only this author's, by id or name.
     pub agent: Option<String>,
     /// Only this type.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Only those of sessions, or else authors, whose identity is in this project.
     pub project: Option<String>,

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
@@ -42,7 +42,8 @@ const BLOCKED_BY_BROWSERS: &[u16] = &[
 ];
 
 /// A port to claim.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClaimPort {
     /// Whose port: `project[:stack[:context]]`.
     pub identity: String,
@@ -100,7 +101,8 @@ pub struct PortListener {
 }
 
 /// Which assignments to give up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Release {
     /// Those shared by all working trees instead of this working tree's.
     pub shared: bool,
@@ -109,7 +111,8 @@ pub struct Release {
 }
 
 /// Which assignments to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ServiceFilter {
     /// An identity, or a pattern of identities.
     pub pattern: Option<String>,

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
@@ -133,7 +133,8 @@ pub struct LockWaiter {
 }
 
 /// Which locks to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LockFilter {
     /// Every scope's.
     pub all: bool,
@@ -149,7 +150,8 @@ pub struct LockList {
 }
 
 /// How to release a lock by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Unlock {
     /// Even another's; the activity log remembers.
     pub force: bool,

@@ -8,6 +8,7 @@ mod faults;
 mod files;
 mod locks;
 mod notes;
+mod options;
 mod ports;
 mod resilience;
 mod salvage;
