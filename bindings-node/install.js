@@ -13,7 +13,10 @@ if (npm && process.platform !== 'win32') {
     const name = `port-daddy-${process.platform}-${process.arch}${process.platform === 'linux' ? '-gnu' : ''}`;
     const native = join(require.resolve(`${name}/package.json`), '..', 'pd');
     const said = execFileSync(native, ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 10_000 });
-    if (said.trim().split(' ').at(-1) === version) for (const file of ['pd', 'port-daddy']) put(native, join(__dirname, 'bin', file));
+    if (said.trim().split(' ').at(-1) === version) {
+      // The other way round, port-daddy could be a script that loads a program.
+      for (const file of ['port-daddy', 'pd']) put(native, join(__dirname, 'bin', file));
+    }
   } catch {
     // The scripts say what is wrong when they are run.
   }

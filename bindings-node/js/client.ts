@@ -72,6 +72,7 @@ export {
   type SubscriptionEvents,
 } from './subscription.js';
 export type * from './types.js';
+export { ERROR_CODES } from './types.js';
 
 /** How a client is made. What is left out is found as `pd` finds it. */
 export interface PortDaddyOptions {
@@ -219,8 +220,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Ends a session and releases its claims: the caller's newest active one, or the one that is named. Once this resolves,
-   * the end and the last note survive a power cut. Without `status` it is completed.
+   * Ends a session and releases its claims. It is the caller's newest active one unless named, and completed unless
+   * `status` says otherwise. Once this resolves, the end and the last note survive a power cut.
    *
    * Rejects with INVALID for a note that breaks a rule, and for `active` as the end; NO_AGENT; NO_SESSION if there is none
    * or it has ended already; NOT_FOUND, AMBIGUOUS; NOT_OWNER for another agent's session; STORE_*.
@@ -234,7 +235,11 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
     return this.#call('endSession', [note == null ? end : { ...end, note }]);
   }
 
-  /** Lists sessions: the newest 50 or `limit`, oldest of them first. Rejects with INVALID for a project that is none, STORE_*. */
+  /**
+   * Lists sessions: the newest, oldest of them first. There are at most 50, or `limit`.
+   *
+   * Rejects with INVALID for a project that is none, STORE_*.
+   */
   async sessions(filter: SessionFilter = {}): Promise<SessionList> {
     return this.#call('sessions', [record('sessions', filter)]);
   }
@@ -274,8 +279,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Reads the journal: the newest 20 notes or `limit`, oldest of them first; with `afterSeq` the first ones after that
-   * place.
+   * Reads the journal: the newest notes, oldest of them first; with `afterSeq` the first ones after that place. There are
+   * at most 20, or `limit`.
    *
    * Rejects with INVALID for a type or project that is none; NOT_FOUND and AMBIGUOUS for the session and the agent;
    * STORE_*.
@@ -311,8 +316,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Gives claims up: those of the given patterns, or all of the session's where the list is empty. Lines matter only where they
-   * are given. What was given up is returned.
+   * Gives claims up: those of the given patterns, or all of the session's where none is given. None is an empty
+   * list. Lines matter only where they are given. What was given up is returned.
    *
    * Rejects with NOT_FOUND if the session has no such claim, and nothing is given up then; otherwise as
    * {@link claimFiles}.
@@ -352,8 +357,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Subscribes to channels: names or patterns, where `*` is any run of characters; a comma separates several. It begins
-   * with the newest message of each, if that is at most 24 hours old (see `replay`).
+   * Subscribes to channels. They are names, or patterns where `*` is any run of characters; a comma separates several. It
+   * begins with the newest message of each, if that is at most 24 hours old (see `replay`).
    *
    * The place is taken in the order of the client's calls. What the store refuses, and a database that can't be opened,
    * are `error` events.
@@ -385,7 +390,11 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
     return this.#call('waitForSignal', [channel, others], signal);
   }
 
-  /** Lists stored messages, oldest first: the newest 100 or `limit`, or the first ones after a seq. Rejects with INVALID, STORE_*. */
+  /**
+   * Lists stored messages, oldest first: the newest, or the first ones after a seq. There are at most 100, or `limit`.
+   *
+   * Rejects with INVALID, STORE_*.
+   */
   async messages(filter: MessageFilter = {}): Promise<Message[]> {
     return this.#call('messages', [record('messages', filter)]);
   }
@@ -406,8 +415,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Takes a lock: waits for it, or gives null where it is held and `blocking` is false. It waits for ever, or `timeout`
-   * milliseconds.
+   * Takes a lock: waits for it, or gives none where it is held and the options say not to wait. None is null, which comes
+   * with `blocking: false` alone. It waits for ever, or `timeout` milliseconds.
    *
    * Not reentrant: a second call by the same agent waits like anyone's.
    *
@@ -433,7 +442,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Releases a lock by name: the caller's own, or with `force` anyone's; with `token` only that grant.
+   * Releases a lock by name: the caller's own, or with `force` anyone's. With `token` it is only that grant.
    *
    * Rejects with NOT_HELD if nobody holds it, NOT_OWNER if another does, LEASE_LOST if `token` is of an earlier grant,
    * NO_AGENT, INVALID, STORE_*.
@@ -468,7 +477,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Ends the lease of a lock this many milliseconds from now, whatever its TTL was; with `token` only of that grant.
+   * Ends the lease of a lock this many milliseconds from now, whatever its TTL was. With `token` it is only that grant.
    *
    * Rejects as {@link unlock}, and with INVALID for a TTL that isn't positive.
    */
@@ -482,15 +491,16 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
     return this.#call('locks', [record('locks', filter)]);
   }
 
-  /** The lock of that name in the caller's scope, if it is held; else null. Rejects with INVALID, STORE_*. */
+  /** The lock of that name in the caller's scope, if it is held. Otherwise null. Rejects with INVALID, STORE_*. */
   async lockInfo(name: string): Promise<LockInfo | null> {
     return this.#call('lockInfo', [name]);
   }
 
   /**
-   * Gives an identity its port: the one that it has, else `port`, else the lowest free one of `range` (both ends
-   * included), of `PORT_DADDY_RANGE`, or from 3100 to 9999. The same identity in the same working tree has the same port,
-   * today and tomorrow; with `shared` in all working trees. Needs no agent.
+   * Gives an identity its port: the one it has in this working tree, today as yesterday, else the lowest of the range that
+   * is assigned to nobody, that nothing listens on and that browsers don't block. The range is `range`, both ends
+   * included, else `PORT_DADDY_RANGE`, else 3100 to 9999. With `port` it is that one and no other; with `shared` one port
+   * serves all working trees. Needs no agent.
    *
    * Rejects with INVALID for an identity, port or range that breaks a rule; PORT_TAKEN where the requested port is
    * assigned to another or a foreign process listens there; PORTS_EXHAUSTED; STORE_*.
@@ -588,7 +598,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Lists what was done, the newest 50 entries or `limit`, oldest first.
+   * Lists what was done, the newest entries, oldest first. There are at most 50, or `limit`.
    *
    * Rejects with INVALID for a filter that can't match anything, STORE_*.
    */
@@ -669,7 +679,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   /**
-   * Lets go in order: releases what this client holds, withdraws its proof of life and closes the database. Calls made
+   * Lets go in order: releases what this handle holds, withdraws its proof of life and closes the database. Calls made
    * before are finished first, waits end with CLOSED, subscriptions end. A second close does nothing.
    */
   close(): Promise<void> {

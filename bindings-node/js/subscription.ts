@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import { asyncDispose, checkSignal, type Calls } from './calls.js';
 import { invalid, type PortDaddyError } from './error.js';
 import { Stream } from './stream.js';
-import type { Activity, ActivityFilter, Delivery, Message, Note, NoteFilter, Warning } from './types.js';
+import type { Activity, ActivityFilter, Delivery, Event, Message, Note, NoteFilter, Warning } from './types.js';
 
 /** What is known of a message besides its payload. */
 export interface MessageMeta extends Omit<Message, 'payload'>, Omit<Delivery, 'message'> {}
@@ -45,9 +45,6 @@ export interface SubscribeOptions {
   /** Closes the subscription when it is aborted. */
   signal?: AbortSignal | undefined;
 }
-
-/** A message or a warning, as the store gives it. */
-type Event = { event: 'message'; data: Delivery } | { event: 'warning'; data: Warning };
 
 /**
  * A stream of messages. It is made by {@link PortDaddy.subscribe}, and goes on until it is closed, fails, or its client
@@ -180,9 +177,9 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
     }
     const { message, ...delivery } = event.data;
     const { payload, ...rest } = message;
-    const meta: MessageMeta = { ...rest, ...delivery };
-    this.#tell(() => this.emit('message', payload, meta));
-    return { payload, meta };
+    const received: Received<T> = { payload: payload as T, meta: { ...rest, ...delivery } };
+    this.#tell(() => this.emit('message', received.payload, received.meta));
+    return received;
   }
 
   /** A handler's failure is the handler's: told as every emitter tells it, and the stream goes on. */
