@@ -53,7 +53,7 @@ export class Calls {
   async call<T>(operation: string, args: unknown[], manner: Manner = {}): Promise<T> {
     const { signal } = manner;
     checkSignal(operation, signal);
-    const texts = args.map((arg) => (arg === undefined ? 'null' : encode(arg, `${operation}: its argument`)));
+    const texts = args.map((arg) => (arg === undefined ? 'null' : encode(arg, `${operation}: options`)));
     if (signal?.aborted) throw cancelled(operation, signal);
     const { number, settled } = this.#start<T>(operation, `[${texts.join(',')}]`, manner);
     if (signal === undefined) return settled;

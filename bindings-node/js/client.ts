@@ -733,7 +733,7 @@ function only<T extends object>(operation: string, options: T, names: (keyof T &
 
 /** Options that JSON can hold: a stream has no promise to reject. */
 function encodable<T extends object>(operation: string, options: T): T {
-  encode(options, `${operation}: its argument`);
+  encode(options, `${operation}: options`);
   return options;
 }
 

@@ -56,7 +56,7 @@ export class Stream<Raw, Item> {
       this.started = Promise.reject(cancelled(operation, signal));
       this.#over = true;
       this.#closed = Promise.resolve();
-      process.nextTick(() => owner.end());
+      owner.end();
     } else {
       if (signal !== undefined) {
         const close = (): void => void this.close().catch(() => {});
@@ -186,7 +186,8 @@ export class Stream<Raw, Item> {
   #fail(error: PortDaddyError): void {
     if (this.#over) return;
     this.#stop();
-    if (error.code === 'CLOSED' && this.#calls.closed) {
+    // However its last read says so: the client was closed, which ends it as it should.
+    if (this.#calls.closed && (error.code === 'CLOSED' || error.code === 'CANCELLED')) {
       this.#closed = Promise.resolve();
       this.#dismiss(undefined);
     } else {

@@ -81,7 +81,8 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
       listens: () => this.listenerCount('message') > 0,
       take: (event) => this.#take(event),
       fail: (error, known) => this.#fail(error, known),
-      end: () => void this.emit('close'),
+      // After the error that it ends with, if there is one, and never before the caller could listen.
+      end: () => process.nextTick(() => this.emit('close')),
     });
     this.#stream.started.then(
       () => (this.#begun = true),
