@@ -146,8 +146,8 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
   }
 
   /** As every emitter's. */
-  override removeAllListeners(event?: any): this {
-    super.removeAllListeners(event);
+  override removeAllListeners(...event: any[]): this {
+    super.removeAllListeners(...event);
     // What this class listens for itself stays.
     const own = this as EventEmitter;
     own.off('newListener', this.#look).off('removeListener', this.#look);
