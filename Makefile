@@ -2,7 +2,7 @@
 CARGO ?= cargo
 PD = target/release/pd
 
-.PHONY: help demo test test-rust test-faults test-examples lint bench build install docs types clean
+.PHONY: help demo test test-rust test-faults test-examples lint bench build install docs types npm clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
@@ -10,6 +10,7 @@ help:
 	@echo 'make lint     formatting, clippy, generated files, documentation, licences'
 	@echo 'make bench    measure against peers (installs redis-server and hyperfine where missing); ONLY=name for one'
 	@echo 'make install  install pd and port-daddy into cargo'\''s bin directory'
+	@echo 'make npm      build the npm package and that of this platform into target/npm; needs Node.js 20'
 	@echo 'make docs     write the generated reference, completions and man pages'
 	@echo 'make types    write the declarations of core'\''s types in other languages'
 
@@ -49,6 +50,17 @@ docs: build
 	$(PD) reference > docs/cli.md
 	$(PD) man --out target/man
 	for shell in bash zsh fish; do mkdir -p target/completions; $(PD) completions $$shell > target/completions/pd.$$shell; done
+
+# The typed layer above the addon.
+NODE_MODULES = bindings-node/node_modules/.package-lock.json
+$(NODE_MODULES): bindings-node/package-lock.json bindings-node/package.json
+	cd bindings-node && npm ci --no-audit --no-fund
+
+npm: $(NODE_MODULES)
+	$(CARGO) build --release --locked -p port-daddy-node -p port-daddy
+	rm -rf bindings-node/dist
+	cd bindings-node && node_modules/.bin/tsc -p .
+	node bindings-node/build.mjs
 
 types:
 	$(CARGO) run -q --locked -p declare -- typescript > bindings-node/js/types.ts
