@@ -1,7 +1,6 @@
 //! The log of what was done.
 
 use crate::client::{Operation, Run};
-use crate::pending_core::Waits as _;
 use crate::stream::Source;
 use crate::types::json;
 

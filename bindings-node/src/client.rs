@@ -12,12 +12,12 @@ use napi::Env;
 use napi::bindgen_prelude::Function;
 use napi_derive::napi;
 use parking_lot::Mutex;
-use portdaddy_core::{Cancel, Coordinator, Error, ErrorKind, Options, Result, ScopeChoice};
+use portdaddy_core::{Cancel, Coordinator, Error, ErrorKind, Options, Result, ScopeChoice, Worker, spawn_waiting};
 use serde::Deserialize;
 
 use crate::call::{self, Arguments};
 use crate::error::{closed, forked, thrown};
-use crate::pending_core::{Abandon, Worker, spawn_waiting};
+
 use crate::settle::{Calls, Duty, Settled};
 use crate::stream::Streams;
 use crate::types::json;

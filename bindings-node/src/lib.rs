@@ -14,7 +14,6 @@ mod files;
 mod locks;
 mod messages;
 mod notes;
-mod pending_core;
 mod ports;
 mod salvage;
 mod sessions;

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{Answer, Call, Operation, Run};
 use crate::messages::timed;
-use crate::pending_core::Waits as _;
 use crate::types::json;
 
 pub(crate) const OPERATIONS: &[Operation] = &[

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use crate::call::{Arguments, duration};
 use crate::client::{Answer, Call, Operation, Run};
-use crate::pending_core::Waits as _;
 use crate::stream::Source;
 use crate::types::json;
 

@@ -4,7 +4,6 @@ use portdaddy_core::Result;
 
 use crate::client::{Answer, Call, Operation, Run};
 use crate::messages::wait;
-use crate::pending_core::Waits as _;
 use crate::types::json;
 
 pub(crate) const OPERATIONS: &[Operation] = &[

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portdaddy_core::{Cancel, Coordinator, Error, ErrorKind, Result, Subscribe, Subscription, Wait};
+use portdaddy_core::{
+    ActivityFollower, Cancel, Coordinator, Error, ErrorKind, NoteFollower, Result, Subscribe, Subscription, Wait,
+};
 
 use crate::call::Arguments;
 use crate::client::{Answer, Call, Operation, Run};
-use crate::pending_core::{ActivityFollower, NextAsync as _, NoteFollower};
 use crate::types::json;
 
 /// Items that one `next` gives at most.

@@ -58,10 +58,10 @@ pub struct Message {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Publish {
-    /// After this many milliseconds it is no longer delivered. None: 7 days.
+    /// After this many milliseconds it is no longer delivered; without it after 7 days.
     #[serde(rename = "ttl")]
     pub ttl_ms: Option<i64>,
-    /// How many messages of the channel to keep. None: 10,000.
+    /// How many messages of the channel to keep; without it 10,000.
     pub keep: Option<u32>,
 }
 
@@ -86,7 +86,7 @@ pub struct MessageFilter {
     pub patterns: Option<String>,
     /// The first ones after this seq, instead of the newest.
     pub after_seq: Option<i64>,
-    /// At most this many. None: 100.
+    /// At most this many; without it 100.
     pub limit: Option<usize>,
     /// Of every scope, not only the caller's.
     pub all: bool,

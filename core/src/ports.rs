@@ -22,7 +22,8 @@ use crate::db::{Durability, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{Identity, IdentityPattern, shown};
 use crate::sys;
-use crate::wait::{Wait, Woken};
+use crate::tasks::at_once;
+use crate::wait::{Sleeping, Wait, Woken};
 use crate::wake::Topic;
 
 /// Where ports are looked for unless `PORT_DADDY_RANGE` or the call says otherwise.
@@ -220,6 +221,23 @@ impl Coordinator {
     /// # Errors
     /// `INVALID`; `TIMEOUT`, naming what isn't up; `CANCELLED`; `STORE_*`.
     pub fn wait_for_service<S: AsRef<str>>(&self, identities: &[S], wait: &Wait) -> Result<Vec<PortClaim>> {
+        at_once(self.until_up(Sleeping::Thread, identities, wait))
+    }
+
+    /// As [`wait_for_service`](Self::wait_for_service), for an event loop: it gives way while it waits.
+    ///
+    /// # Errors
+    /// As [`wait_for_service`](Self::wait_for_service).
+    pub async fn wait_for_service_async<S: AsRef<str>>(&self, identities: &[S], wait: &Wait) -> Result<Vec<PortClaim>> {
+        self.until_up(Sleeping::Task, identities, wait).await
+    }
+
+    async fn until_up<S: AsRef<str>>(
+        &self,
+        sleeping: Sleeping,
+        identities: &[S],
+        wait: &Wait,
+    ) -> Result<Vec<PortClaim>> {
         if identities.is_empty() || identities.len() > MOST_SERVICES {
             let n = identities.len();
             return Err(Error::invalid(format!(
@@ -231,7 +249,7 @@ impl Coordinator {
             .iter()
             .map(|id| Identity::parse(id.as_ref()).map(|id| id.as_str().to_owned()))
             .collect::<Result<_>>()?;
-        let mut waiting = self.waiting(vec![Topic::of(&["ports"])], wait)?;
+        let mut waiting = self.waiting(sleeping, vec![Topic::of(&["ports"])], wait)?;
         let mut pause = FIRST_POLL;
         loop {
             let found = waiting.read(|conn| {
@@ -246,7 +264,7 @@ impl Coordinator {
                 })?;
                 return Ok(look_at(claims));
             }
-            if waiting.sleep(Some(Instant::now() + pause))? == Woken::TimedOut {
+            if waiting.sleep(Some(Instant::now() + pause)).await? == Woken::TimedOut {
                 return Err(not_up(&identities, &found, open.as_ref()));
             }
             pause = (pause * 3 / 2).min(LAST_POLL);

@@ -15,3 +15,4 @@ mod salvage;
 mod sessions;
 mod signals;
 mod store;
+mod tasks;
