@@ -355,9 +355,9 @@ if (role) {
       INVALID: (pd) => pd.start('note', { text: '' }),
       NO_SESSION: (pd) => pd.start('setPhase', 'building', null),
       NOT_FOUND: (pd) => pd.start('agent', 'nobody'),
-      AMBIGUOUS: async (pd) => {
-        for (let i = 0; i < 2; i++) await pd.start('startSession', { purpose: 'x' });
-        return pd.start('session', 'session-');
+      AMBIGUOUS: async (pd, other) => {
+        for (const twin of [pd, other]) await twin.start('registerAgent', { name: 'twin' });
+        return pd.start('notes', { agent: 'twin' });
       },
       NOT_HELD: (pd) => pd.start('unlock', 'free', {}),
       NOT_OWNER: async (pd, other) => {
