@@ -39,6 +39,7 @@ lint:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) run -q --locked -p port-daddy --bin pd -- reference | diff docs/cli.md -
 	$(CARGO) run -q --locked -p declare -- typescript | diff bindings-node/js/types.ts -
+	$(CARGO) run -q --locked -p declare -- check-docs bindings-node/js/client.ts
 	$(CARGO) package -p portdaddy-core --locked --allow-dirty --no-verify --list >/dev/null
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo 'cargo-deny is not installed: licences were not checked'; fi

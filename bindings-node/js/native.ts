@@ -58,7 +58,7 @@ function load(): Addon {
     const version = found.version();
     if (version !== own) {
       throw new PortDaddyError('NO_ADDON', `port-daddy is ${own}, but its native part is ${version} (${require.resolve(place)})`, {
-        hint: 'install both anew, in the same version: npm install port-daddy',
+        hint: 'install both anew, in the same version',
         fields: { version: own, native: version },
       });
     }
@@ -73,11 +73,19 @@ function load(): Addon {
       cause: failures[0],
     });
   }
-  const said = failures[0] instanceof Error ? ` can't be loaded: ${failures[0].message}` : " isn't installed";
-  throw new PortDaddyError('NO_ADDON', `the package port-daddy-${platform}${said}`, {
-    hint: 'install without --omit=optional, and on the platform that it runs on',
-    fields: { platform, packages },
-    cause: failures[0],
+  const name = `port-daddy-${platform}`;
+  const fields = { platform, packages };
+  const failure = failures[0];
+  if (failure === undefined) {
+    throw new PortDaddyError('NO_ADDON', `the package ${name}, the native part of port-daddy, isn't installed`, {
+      hint: 'install without --omit=optional, and on the platform that it runs on',
+      fields,
+    });
+  }
+  throw new PortDaddyError('NO_ADDON', `the addon of port-daddy can't be loaded: ${(failure as Error).message}`, {
+    hint: `install ${name} anew; it needs glibc 2.28 or later`,
+    fields,
+    cause: failure,
   });
 }
 
