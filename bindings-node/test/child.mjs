@@ -1,0 +1,254 @@
+// What a child process does: `node child.mjs ROLE JSON`. It says JSON values, one a line, and waits at its barriers for
+// a line from its parent; the end of its input means that it should end.
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { createInterface } from 'node:readline';
+
+import { PortDaddy } from 'port-daddy/client';
+
+const [role, json] = process.argv.slice(2);
+const { db, cwd, agentId, ...args } = JSON.parse(json);
+
+const say = (value) => process.stdout.write(`${JSON.stringify(value ?? null)}\n`);
+const told = (error) => ({ code: error.code, message: error.message, fields: error.fields });
+const open = (options) => new PortDaddy({ db, cwd, ...(agentId ? { agentId } : {}), ...options });
+
+const input = createInterface({ input: process.stdin });
+const lines = input[Symbol.asyncIterator]();
+/** What the parent says; false at its end. */
+const barrier = async () => {
+  const { value, done } = await lines.next();
+  return done ? false : value;
+};
+
+async function work(pd) {
+  await pd.registerAgent({ name: 'Database Agent', identity: 'payments:db' });
+  await pd.startSession({ purpose: 'Schema for payments', files: ['migrations/*'] });
+  await pd.note('Created the payments table\nwith webhook_id');
+}
+
+const roles = {
+  /** Begins a session, takes a lock, waits to be killed or let go. */
+  async agent() {
+    const pd = open();
+    await pd.startSession({ purpose: 'work' });
+    const lock = await pd.lock(args.lock, { blocking: false });
+    say('working');
+    await barrier();
+    await lock.release();
+    await pd.close();
+    say('closed');
+    await barrier();
+  },
+
+  async notes() {
+    const pd = open();
+    await pd.whoami();
+    say('ready');
+    await barrier();
+    for (let n = 0; n < args.count; n++) await pd.note(`${agentId} ${n}`);
+    say('done');
+  },
+
+  async files() {
+    const pd = open();
+    await pd.whoami();
+    say('ready');
+    await barrier();
+    const { conflicts } = await pd.startSession({ purpose: 'race', files: args.files });
+    say(conflicts.map((c) => [c.pattern, c.with.agent]));
+    await barrier();
+  },
+
+  /** Takes a lock, says its token, holds it until it is let go. */
+  async hold() {
+    const pd = open();
+    const lock = await pd.lock(args.lock, args.options);
+    say(lock.token);
+    if (await barrier()) {
+      await lock.release();
+      say('released');
+    }
+  },
+
+  /** Many turns under a lock, all asked for at once; each would be seen if another were inside. */
+  async turns() {
+    const pd = open();
+    await pd.whoami();
+    say('ready');
+    await barrier();
+    const inside = `${db}.inside`;
+    const turn = () =>
+      pd.withLock(args.lock, async () => {
+        writeFileSync(inside, '', { flag: 'wx' });
+        await new Promise((resolve) => setImmediate(resolve));
+        const count = Number(readFileSync(args.counter, 'utf8'));
+        writeFileSync(args.counter, String(count + 1));
+        rmSync(inside);
+      });
+    await Promise.all(Array.from({ length: args.count }, turn));
+    say('done');
+  },
+
+  async port() {
+    const pd = open();
+    await pd.whoami();
+    say('ready');
+    await barrier();
+    say(await pd.claim(args.identity, args.options).then((claim) => claim.port, told));
+    await barrier();
+  },
+
+  async listen() {
+    say('ready');
+    await barrier();
+    const server = createServer().listen(args.port, '127.0.0.1', () => say('listening'));
+    await barrier();
+    server.close();
+  },
+
+  async work() {
+    await work(open());
+    say('working');
+    await barrier();
+  },
+
+  async take() {
+    const pd = open();
+    await pd.whoami();
+    say('ready');
+    await barrier();
+    say(await pd.salvageClaim(args.agent).then((briefing) => briefing.sessions.length, told));
+    await barrier();
+  },
+
+  async publish() {
+    const pd = open();
+    await pd.whoami();
+    say('ready');
+    await barrier();
+    const { channel, count, pad = '' } = args;
+    await Promise.all(Array.from({ length: count }, (_, n) => pd.publish(channel, { by: agentId, n, pad })));
+    say('done');
+  },
+
+  /** Collects messages up to one that says "end". */
+  async collect() {
+    const pd = open();
+    await pd.whoami();
+    say('ready');
+    await barrier();
+    const got = [];
+    const sub = pd.subscribe(args.patterns, args.options);
+    for await (const { payload, meta } of sub) {
+      if (payload === 'end') break;
+      got.push([meta.seq, payload]);
+      if (got.length === args.count) break;
+    }
+    say(got);
+  },
+
+  async signal() {
+    const pd = open();
+    say('ready');
+    say(await pd.waitForSignal(args.channel, args.options).catch(told));
+  },
+
+  async live() {
+    const pd = open();
+    await pd.registerAgent({ identity: args.identity });
+    say('ready');
+    await barrier();
+  },
+
+  /** Who calls, when nothing around the process says it: begins once its parent is gone. */
+  async orphan() {
+    const parent = args.parent;
+    while (process.ppid === parent) await new Promise((resolve) => setTimeout(resolve, 2));
+    const [one, other] = [open(), open()];
+    const found = { one: await one.whoami(), other: await other.whoami() };
+    found.note = (await one.note('x')).note;
+    found.agent = await one.agent(found.one.agent);
+    const held = await one.lock('n', { blocking: false });
+    found.refused = await other.lock('n', { blocking: false });
+    await held.release();
+    writeFileSync(`${args.out}.new`, JSON.stringify(found));
+    const { renameSync } = await import('node:fs');
+    renameSync(`${args.out}.new`, args.out);
+  },
+
+  async create() {
+    const pd = open();
+    say('ready');
+    await barrier();
+    await pd.note(agentId);
+    say('created');
+    await barrier();
+  },
+
+  // How a process ends.
+
+  /** With a client that is open, used and idle. */
+  async idle() {
+    const pd = open();
+    await pd.startSession('idle');
+    await pd.lock('held');
+    pd.subscribe('never:comes');
+    say('idle');
+    input.close();
+    process.stdin.destroy();
+  },
+
+  async closed() {
+    const pd = open();
+    await pd.startSession('closed');
+    await pd.close();
+    say('closed');
+    input.close();
+    process.stdin.destroy();
+  },
+
+  /** A subscription that is listened to keeps the process alive, unless it is told not to. */
+  async listening() {
+    const pd = open();
+    const sub = pd.subscribe('x', { replay: 'none' });
+    sub.on('message', (payload) => {
+      appendFileSync(args.out, JSON.stringify(payload));
+      if (payload === 'end') void sub.close();
+    });
+    if (args.unref) sub.unref();
+    await sub.ready;
+    say('ready');
+    input.close();
+    process.stdin.destroy();
+  },
+
+  async uncaught() {
+    const pd = open();
+    await pd.startSession('doomed');
+    await pd.lock('held');
+    say('working');
+    await barrier();
+    setImmediate(() => {
+      throw new Error('on purpose');
+    });
+  },
+
+  async exits() {
+    const pd = open();
+    await pd.startSession('ends');
+    await pd.lock('held');
+    say('working');
+    await barrier();
+    process.exit(args.code);
+  },
+
+  /** Runs a module of the tests that exports `run({ open, say, barrier, args })`. */
+  async module() {
+    const { run } = await import(args.module);
+    await run({ open, say, barrier, args });
+  },
+};
+
+await roles[role]();
+input.close();
