@@ -186,6 +186,22 @@ const roles = {
     await barrier();
   },
 
+  /** Writes notes until the store refuses one; then frees some space and goes on. */
+  async refused() {
+    if (args.filler) writeFileSync(args.filler, Buffer.alloc(5 << 20, 'x'));
+    const pd = open();
+    const text = 'x'.repeat(50_000);
+    let stored = 0;
+    let error;
+    while (!error && stored < 1000) {
+      await pd.note(text).then(() => (stored += 1), (e) => (error = { ...told(e), hint: e.hint }));
+    }
+    if (!args.filler) return say({ error });
+    const found = (await pd.notes({ limit: 1000 })).notes.length;
+    rmSync(args.filler);
+    say({ error, stored, found, again: await pd.note('small').then(() => true, told) });
+  },
+
   // How a process ends.
 
   /** With a client that is open, used and idle. */

@@ -158,45 +158,6 @@ test('overlong_texts_are_refused_whole', async (t) => {
   await assertEmpty(store.open('looker'));
 });
 
-test('a_closed_client_says_so_whatever_it_is_asked', async (t) => {
-  const store = new Store(t);
-  const pd = store.open('a');
-  const lock = await pd.lock('m');
-  const sub = pd.subscribe('x', { as: 'worker' });
-  await sub.ready;
-  await pd.close();
-  await pd.close();
-  await pd[Symbol.asyncDispose]();
-  for (const call of [
-    pd.registerAgent(), pd.sendHeartbeat(), pd.unregisterAgent(), pd.agents(), pd.agent('a'),
-    pd.begin({ purpose: 'x' }), pd.done(), pd.whoami(),
-    pd.startSession('x'), pd.endSession(), pd.sessions(), pd.session('x'), pd.setPhase('x'),
-    pd.note('x'), pd.notes(), pd.claimFiles('x'), pd.releaseFiles('x'), pd.fileClaims(), pd.whoOwns('x'),
-    pd.publish('x', 1), pd.messages(), pd.channels(), pd.clearChannel('x'), pd.waitForSignal('x'),
-    pd.lock('m'), pd.unlock('m'), pd.withLock('m', () => {}), pd.extendLock('m', 1), pd.locks(), pd.lockInfo('m'),
-    pd.claim('x'), pd.release('x'), pd.services(), pd.waitForService('x'),
-    pd.salvage(), pd.salvageClaim('b'), pd.salvageComplete('b'), pd.salvageAbandon('b'), pd.salvageDismiss('b'),
-    pd.activity(), pd.status(), lock.release(), lock.extend(1), lock.info(), sub.ack(1),
-  ]) {
-    await refused(call, 'CLOSED');
-  }
-  await refused(async () => pd.subscribe('x').ready, 'CLOSED');
-  // All that it held is free.
-  assert.equal(await store.open('b').lockInfo('m'), null);
-});
-
-test('closing_a_handle_ends_the_waits_in_it', async (t) => {
-  const store = new Store(t);
-  const [a, b] = [store.open('a'), store.open('b')];
-  await a.lock('m');
-  const waits = [b.lock('m'), b.waitForSignal('never:comes'), b.withLock('m', () => assert.fail('it runs'))];
-  const ended = Promise.all(waits.map((wait) => refused(wait, 'CLOSED')));
-  await untilWaiting(a, 3);
-  await b.close();
-  await ended;
-  await untilWaiting(a, 0);
-});
-
 test('an_aborted_wait_leaves_nothing', async (t) => {
   const store = new Store(t);
   const [a, b] = [store.open('a'), store.open('b')];
