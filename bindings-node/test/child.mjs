@@ -1,6 +1,7 @@
 // What a child process does: `node child.mjs ROLE JSON`. It says JSON values, one a line, and waits at its barriers for
 // a line from its parent; the end of its input means that it should end.
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 
@@ -173,7 +174,6 @@ const roles = {
     found.refused = await other.lock('n', { blocking: false });
     await held.release();
     writeFileSync(`${args.out}.new`, JSON.stringify(found));
-    const { renameSync } = await import('node:fs');
     renameSync(`${args.out}.new`, args.out);
   },
 
@@ -200,6 +200,53 @@ const roles = {
     const found = (await pd.notes({ limit: 1000 })).notes.length;
     rmSync(args.filler);
     say({ error, stored, found, again: await pd.note('small').then(() => true, told) });
+  },
+
+  /** How many threads the process has, before and while a hundred waits go on. */
+  async tasks() {
+    const tasks = () => readdirSync('/proc/self/task').length;
+    const pd = open();
+    await pd.whoami();
+    // Node's own pool starts with the first use of it.
+    await Promise.all(Array.from({ length: 8 }, () => stat('.')));
+    say(tasks());
+    await barrier();
+    const waits = args.names.map((name) => pd.lock(name).catch(() => {}));
+    for (const name of args.names) pd.subscribe(`x:${name}`).on('message', () => {});
+    say('waiting');
+    await barrier();
+    say(tasks());
+    await barrier();
+    await pd.close();
+    await Promise.all(waits);
+  },
+
+  /** What the process holds after each round of messages, waits and calls. */
+  async memory() {
+    const pd = open();
+    const levels = [];
+    const pad = 'x'.repeat(2000);
+    for (let round = 0; round < args.rounds; round++) {
+      const sub = pd.subscribe('x', { replay: 'none' });
+      await sub.ready;
+      const published = Promise.all(Array.from({ length: args.count }, (_, n) => pd.publish('x', { n, pad })));
+      let got = 0;
+      for await (const { payload } of sub) {
+        if (payload.n !== got) throw new Error(`${payload.n} instead of ${got}`);
+        if (++got === args.count) break;
+      }
+      await Promise.all([published, sub.close()]);
+      const controller = new AbortController();
+      const waits = Array.from({ length: 200 }, (_, n) => pd.waitForSignal(`y:${n}`, { signal: controller.signal }).catch(() => {}));
+      await pd.status();
+      controller.abort();
+      await Promise.all(waits);
+      await new Promise((resolve) => setImmediate(resolve));
+      globalThis.gc();
+      const { heapUsed, rss } = process.memoryUsage();
+      levels.push({ heap: heapUsed, rss });
+    }
+    say(levels);
   },
 
   // How a process ends.
@@ -237,6 +284,19 @@ const roles = {
     say('ready');
     input.close();
     process.stdin.destroy();
+  },
+
+  /** Takes a lock with a client that it keeps no hold of, and lets the collector have both. */
+  async forgets() {
+    await (async () => {
+      await open().lock('m');
+    })();
+    for (let round = 0; round < 5; round++) {
+      globalThis.gc();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    say('forgotten');
+    await barrier();
   },
 
   async uncaught() {
