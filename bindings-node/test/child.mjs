@@ -2,6 +2,7 @@
 // a line from its parent; the end of its input means that it should end.
 import { appendFileSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 
@@ -249,6 +250,40 @@ const roles = {
     say(levels);
   },
 
+  /** Forks with a client open; the child's exit code tells what it found otherwise than it should be. */
+  async fork() {
+    const { fork, ended, quit } = createRequire(import.meta.url)(args.addon);
+    const pd = open();
+    const lock = await pd.lock('m');
+    await pd.note('before');
+    const pid = fork();
+    if (pid === 0) {
+      // Nothing but promises from here on: Node's own loop is the parent's as well.
+      const calls = [pd.note('child'), pd.notes(), pd.agents(), pd.lockInfo('m'), pd.extendLock('m', 1000), lock.release()];
+      calls.push(pd.waitForSignal('x'), pd.lock('other'), pd.subscribe('x').ready);
+      let failed = 0;
+      for (const call of calls) {
+        if ((await call.then(() => 'done', (error) => error.code)) !== 'FORKED') failed |= 1;
+      }
+      const closed = await pd.close().then(() => 'closed', (error) => error.code);
+      if (closed !== 'closed' && closed !== 'FORKED') failed |= 2;
+      process.emit('exit', 0);
+      quit(failed);
+    }
+    let code = -1;
+    while (code === -1) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      code = ended(pid);
+    }
+    await pd.note('after');
+    say({
+      ended: code,
+      after: (await pd.notes()).notes.map((n) => n.text),
+      held: (await lock.info()).token === lock.token,
+      state: (await pd.agent(agentId)).state,
+    });
+  },
+
   // How a process ends.
 
   /** With a client that is open, used and idle. */
@@ -317,12 +352,6 @@ const roles = {
     say('working');
     await barrier();
     process.exit(args.code);
-  },
-
-  /** Runs a module of the tests that exports `run({ open, say, barrier, args })`. */
-  async module() {
-    const { run } = await import(args.module);
-    await run({ open, say, barrier, args });
   },
 };
 

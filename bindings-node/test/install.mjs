@@ -19,7 +19,7 @@ function install(dir) {
   mkdirSync(dir, { recursive: true });
   writeFileSync(join(dir, 'package.json'), JSON.stringify({ name: 'consumer', version: '0.0.0', private: true }));
   const files = tarballs.map((name) => join(packed, name));
-  const options = ['--offline', '--no-audit', '--no-fund', '--no-package-lock', '--ignore-scripts', '--loglevel=error'];
+  const options = ['--offline', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error'];
   execFileSync('npm', ['install', ...options, ...files], { cwd: dir, stdio: 'inherit' });
 }
 
