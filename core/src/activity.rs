@@ -3,8 +3,12 @@
 //! An entry is written in the transaction that did the thing, so the log and the state can't differ. The newest
 //! 100,000 are kept; older ones are pruned now and then by whoever writes, a bounded number at a time.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agents::{Actor, Names};
@@ -12,7 +16,8 @@ use crate::coordinator::{Coordinator, Inner};
 use crate::db::Tx;
 use crate::error::{Error, Result};
 use crate::identity::check_agent_id;
-use crate::wait::{Wait, Woken};
+use crate::tasks::at_once;
+use crate::wait::{Sleeping, Wait, Woken};
 use crate::wake::Topic;
 
 const KEPT: i64 = 100_000;
@@ -47,11 +52,13 @@ pub struct Activity {
 }
 
 /// Which entries to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ActivityFilter {
     /// The newest so many; 50 if left out.
     pub limit: Option<usize>,
     /// Only this type, or with a final dot all that begin so: `lock.`.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Only what this agent did, or what happened to it.
     pub agent: Option<String>,
@@ -94,32 +101,81 @@ impl Coordinator {
         wait: &Wait,
         mut f: impl FnMut(Activity) -> Result<bool>,
     ) -> Result<()> {
-        filter.check()?;
-        let mut waiting = self.waiting(vec![Topic::of(&["activity"])], wait)?;
-        let mut after = match filter.after_seq {
-            Some(seq) => seq,
-            None => {
-                let (first, last) =
-                    waiting.read(|conn| Ok((list(&self.inner, conn, filter)?, crate::db::last_seq(conn)?)))?;
-                for entry in first.entries {
-                    if !f(entry)? {
-                        return Ok(());
-                    }
-                }
-                last
-            }
-        };
+        let mut follower = self.follow_activity_from(filter)?;
+        let deadline = wait.deadline();
         loop {
-            let (batch, seen) = waiting.read(|conn| next(&self.inner, conn, filter, after))?;
-            let more = batch.len() == BATCH;
-            after = seen;
-            for entry in batch {
-                if !f(entry)? {
-                    return Ok(());
-                }
-            }
-            if !more && waiting.sleep(None)? == Woken::TimedOut {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            let next = follower.next(&Wait { timeout: left, cancel: wait.cancel.clone() })?;
+            let Some(entry) = next else { return Ok(()) };
+            if !f(entry)? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Begins to follow what is done: the entries that [`activity`](Self::activity) would list, then each new one.
+    ///
+    /// # Errors
+    /// As [`activity`](Self::activity).
+    pub fn follow_activity_from(&self, filter: &ActivityFilter) -> Result<ActivityFollower> {
+        filter.check()?;
+        self.inner.db.read(|conn| {
+            let (batch, after) = match filter.after_seq {
+                Some(seq) => (Vec::new(), seq),
+                None => (list(&self.inner, conn, filter)?.entries, crate::db::last_seq(conn)?),
+            };
+            Ok(ActivityFollower { coordinator: self.clone(), filter: filter.clone(), batch: batch.into(), after })
+        })
+    }
+}
+
+/// A stream of what is done.
+pub struct ActivityFollower {
+    coordinator: Coordinator,
+    filter: ActivityFilter,
+    batch: VecDeque<Activity>,
+    /// Everything up to here was read.
+    after: i64,
+}
+
+impl fmt::Debug for ActivityFollower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActivityFollower").field("after", &self.after).finish_non_exhaustive()
+    }
+}
+
+impl ActivityFollower {
+    /// The next entry; none when the time runs out first.
+    ///
+    /// # Errors
+    /// `CANCELLED`, `CLOSED`, `STORE_*`.
+    pub fn next(&mut self, wait: &Wait) -> Result<Option<Activity>> {
+        at_once(self.receive(Sleeping::Thread, wait))
+    }
+
+    /// As [`next`](Self::next), for an event loop: it gives way while it waits.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn next_async(&mut self, wait: &Wait) -> Result<Option<Activity>> {
+        self.receive(Sleeping::Task, wait).await
+    }
+
+    async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Activity>> {
+        if let Some(entry) = self.batch.pop_front() {
+            return Ok(Some(entry));
+        }
+        let coordinator = self.coordinator.clone();
+        let mut waiting = coordinator.waiting(sleeping, vec![Topic::of(&["activity"])], wait)?;
+        loop {
+            let (batch, seen) = waiting.read(|conn| next(&coordinator.inner, conn, &self.filter, self.after))?;
+            let more = batch.len() == BATCH;
+            (self.batch, self.after) = (batch.into(), seen);
+            if let Some(entry) = self.batch.pop_front() {
+                return Ok(Some(entry));
+            }
+            if !more && waiting.sleep(None).await? == Woken::TimedOut {
+                return Ok(None);
             }
         }
     }

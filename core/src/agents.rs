@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
@@ -89,7 +89,8 @@ impl Agent {
 }
 
 /// What an agent says of itself. Fields left out keep what was said before.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Registration {
     /// A name for people, up to 128 bytes.
     pub name: Option<String>,
@@ -98,11 +99,13 @@ pub struct Registration {
     /// What it is for, up to 4 KiB.
     pub purpose: Option<String>,
     /// `ai`, `human`, `ci`, `cli`, or another word.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
 }
 
 /// Which agents to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct AgentFilter {
     /// Every scope's agents, not only those seen in the caller's.
     pub all: bool,

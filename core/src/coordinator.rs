@@ -301,8 +301,21 @@ impl Coordinator {
     /// Lets go in order: releases what this handle holds, withdraws its proof of life and closes the database. Calls
     /// through clones fail with `CLOSED` from then on. A second close does nothing.
     pub fn close(&self) {
-        self.inner.close();
+        self.inner.close(Ending::InOrder);
     }
+
+    /// Ends the handle as the death of its process would: nothing is withdrawn, and others see at once that it is gone.
+    /// For a program that ends by an error while its process lives on, such as a thread with an event loop of its own.
+    pub fn abandon(&self) {
+        self.inner.close(Ending::AsACrash);
+    }
+}
+
+/// How a handle ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    InOrder,
+    AsACrash,
 }
 
 impl Inner {
@@ -355,9 +368,9 @@ impl Inner {
         self.notices.lock().push(text);
     }
 
-    fn close(&self) {
+    fn close(&self, ending: Ending) {
         let first = !self.closing.swap(true, Ordering::SeqCst);
-        if first && self.face == Face::Shell && !self.is_recorded() {
+        if first && ending == Ending::InOrder && self.face == Face::Shell && !self.is_recorded() {
             // A command that only looked has called, too. A file that can't be written is no reason to fail by now.
             let _ = self.sign_of_life();
         }
@@ -368,7 +381,7 @@ impl Inner {
         };
         let name = file.name().to_owned();
         // If the database can't be written, the lost lock on the file says the same a little later.
-        let withdrawn = self.db.write(Durability::Process, |tx| {
+        let withdraw = |tx: &crate::db::Tx<'_>| {
             crate::locks::release_all_of(tx, &name)?;
             crate::waiters::remove_all_of(tx, &name)?;
             life::withdraw(tx, &name)?;
@@ -377,10 +390,11 @@ impl Inner {
                 life::forget_lost_instances(tx, agent)?;
                 if self.caller.source == Source::Instance { agents::instance_ended(tx, agent) } else { Ok(()) }
             })
-        });
-        match withdrawn {
-            Ok(()) => file.withdraw(),
-            Err(_) => file.abandon(),
+        };
+        if ending == Ending::InOrder && self.db.write(Durability::Process, withdraw).is_ok() {
+            file.withdraw();
+        } else {
+            file.abandon();
         }
         OURS.lock().remove(&name);
         self.db.close();
@@ -417,7 +431,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close();
+        self.close(Ending::InOrder);
     }
 }
 

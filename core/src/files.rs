@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rusqlite::{Connection, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
@@ -78,7 +78,8 @@ pub struct Conflict {
 }
 
 /// What to claim.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClaimFiles {
     /// Patterns, relative to the handle's directory: at most 1,000. `path:10-50` claims lines.
     pub files: Vec<String>,
@@ -102,7 +103,8 @@ pub struct ClaimedFiles {
 }
 
 /// Which claims to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClaimFilter {
     /// Every scope's, not only the caller's.
     pub all: bool,

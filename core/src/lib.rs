@@ -36,7 +36,8 @@
 //!
 //! A [`Coordinator`] is a handle on the shared file for one caller. It is `Send`, `Sync` and cheap to clone; every
 //! method blocks until it is done (what waits takes a [`Wait`] with a timeout and a [`Cancel`]) and no async runtime is
-//! needed or started. A [`Lock`] releases on drop; a handle releases all it holds when the last clone is dropped.
+//! needed or started. For event loops, each that waits has a twin ending in `_async`, whose future gives way instead, on
+//! any executor or on a [`Worker`]. A [`Lock`] releases on drop; a handle releases all it holds when the last clone is dropped.
 //!
 //! Errors are one type, [`Error`], with a stable [`ErrorKind`]. Times in results are milliseconds since 1970, in
 //! fields that end in `_ms`.
@@ -68,11 +69,12 @@ mod sessions;
 mod status;
 mod subscription;
 mod sys;
+mod tasks;
 mod wait;
 mod waiters;
 mod wake;
 
-pub use activity::{Activity, ActivityFilter, ActivityList};
+pub use activity::{Activity, ActivityFilter, ActivityFollower, ActivityList};
 pub use agents::{Agent, AgentFilter, AgentList, AgentState, Registration, Whoami};
 pub use caller::{Caller, Face, Named, Source, Surroundings};
 pub use clock::{Clock, SystemClock};
@@ -86,7 +88,7 @@ pub use ids::{Random, SystemRandom};
 pub use life::{Holds, Liveness, Proof, ProofKind, SystemLiveness};
 pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, OnWait, Tie, Unlock};
 pub use messages::{ChannelFilter, ChannelInfo, ChannelList, Message, MessageFilter, Publish, Published};
-pub use notes::{NewNote, Note, NoteFilter, NoteList, WrittenNote};
+pub use notes::{NewNote, Note, NoteFilter, NoteFollower, NoteList, WrittenNote};
 pub use pattern::ChannelPattern;
 pub use ports::{ClaimPort, PortClaim, PortListener, Release, ServiceFilter, ServiceList};
 pub use salvage::{Briefing, SalvageFilter, SalvageItem, SalvageList, SalvageState};
@@ -96,4 +98,5 @@ pub use sessions::{
 };
 pub use status::{AgentCounts, Check, Status, Waiting, doctor};
 pub use subscription::{Delivery, Event, Replay, Subscribe, Subscription, Warning, WarningCode};
+pub use tasks::{Worker, spawn_waiting};
 pub use wait::{Cancel, Wait};

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::activity;
@@ -55,11 +55,13 @@ pub struct Message {
 }
 
 /// How to publish. The default keeps the message for 7 days, and 10,000 messages of its channel.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Publish {
-    /// After this many milliseconds it is no longer delivered. None: 7 days.
+    /// After this many milliseconds it is no longer delivered; without it after 7 days.
+    #[serde(rename = "ttl")]
     pub ttl_ms: Option<i64>,
-    /// How many messages of the channel to keep. None: 10,000.
+    /// How many messages of the channel to keep; without it 10,000.
     pub keep: Option<u32>,
 }
 
@@ -77,20 +79,22 @@ pub struct Published {
 }
 
 /// Which messages to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct MessageFilter {
     /// Only of these channels: names or patterns, separated by commas.
     pub patterns: Option<String>,
     /// The first ones after this seq, instead of the newest.
     pub after_seq: Option<i64>,
-    /// At most this many. None: 100.
+    /// At most this many; without it 100.
     pub limit: Option<usize>,
     /// Of every scope, not only the caller's.
     pub all: bool,
 }
 
 /// Which channels to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ChannelFilter {
     /// Only these: names or patterns, separated by commas.
     pub pattern: Option<String>,

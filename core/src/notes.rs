@@ -3,16 +3,21 @@
 //! A note belongs to a session and to the agent that wrote it, whoever has the session later. It is acknowledged only
 //! once it survives a power cut. The journal is its own log: writing a note leaves no row in the activity.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::coordinator::{Coordinator, Inner};
 use crate::db::{Durability, Tx, last_seq};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{Identity, check_note_type, check_text, shown};
 use crate::sessions::{self, Beginning};
-use crate::wait::{Wait, Woken};
+use crate::tasks::at_once;
+use crate::wait::{Sleeping, Wait, Woken};
 use crate::wake::Topic;
 
 /// Bytes of a note.
@@ -48,18 +53,21 @@ pub struct Note {
 }
 
 /// What to write.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NewNote {
     /// 1 byte to 1 MiB.
     pub text: String,
     /// A slug; without it `note`.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// The session, by id or unique prefix; without it the agent's newest active one.
     pub session: Option<String>,
 }
 
 /// Which notes to read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NoteFilter {
     /// At most this many; without it 20.
     pub limit: Option<usize>,
@@ -68,6 +76,7 @@ pub struct NoteFilter {
     /// Only this author's, by id or name.
     pub agent: Option<String>,
     /// Only this type.
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Only those of sessions, or else authors, whose identity is in this project.
     pub project: Option<String>,
@@ -168,36 +177,90 @@ impl Coordinator {
         wait: &Wait,
         mut each: impl FnMut(Note) -> Result<bool>,
     ) -> Result<()> {
-        let query = Query::new(filter)?;
-        let mut waiting = self.waiting(vec![topic()], wait)?;
-        let (mut query, mut batch, mut seq) = waiting.read(|conn| {
-            let query = query.bind(conn, &self.inner)?;
-            Ok(match filter.after_seq {
-                Some(seq) => (query, Vec::new(), seq),
-                None => {
-                    let batch = query.newest(conn, filter.limit.unwrap_or(LISTED))?;
-                    (query, batch, last_seq(conn)?)
-                }
-            })
-        })?;
+        let mut follower = self.follow_notes_from(filter)?;
+        let deadline = wait.deadline();
         loop {
-            for note in batch {
-                if !each(note)? {
-                    return Ok(());
-                }
-            }
-            (batch, seq) = waiting.read(|conn| {
-                // The scope may have come into being by its first note.
-                query.bind_scope(conn, &self.inner)?;
-                let batch = query.after(conn, seq, BATCH)?;
-                let seq = match batch.last() {
-                    Some(last) if batch.len() == BATCH => last.seq,
-                    _ => last_seq(conn)?.max(seq),
-                };
-                Ok((batch, seq))
-            })?;
-            if batch.is_empty() && waiting.sleep(None)? == Woken::TimedOut {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            let next = follower.next(&Wait { timeout: left, cancel: wait.cancel.clone() })?;
+            let Some(note) = next else { return Ok(()) };
+            if !each(note)? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Begins to follow the journal: the notes that [`notes`](Self::notes) would give, then each new one.
+    ///
+    /// # Errors
+    /// As [`notes`](Self::notes).
+    pub fn follow_notes_from(&self, filter: &NoteFilter) -> Result<NoteFollower> {
+        let query = Query::new(filter)?;
+        self.inner.db.read(|conn| {
+            let query = query.bind(conn, &self.inner)?;
+            let (batch, seq) = match filter.after_seq {
+                Some(seq) => (Vec::new(), seq),
+                None => (query.newest(conn, filter.limit.unwrap_or(LISTED))?, last_seq(conn)?),
+            };
+            Ok(NoteFollower { coordinator: self.clone(), query, batch: batch.into(), seq })
+        })
+    }
+}
+
+/// A stream of notes.
+pub struct NoteFollower {
+    coordinator: Coordinator,
+    query: Query,
+    batch: VecDeque<Note>,
+    /// Everything up to here was read.
+    seq: i64,
+}
+
+impl fmt::Debug for NoteFollower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NoteFollower").field("seq", &self.seq).finish_non_exhaustive()
+    }
+}
+
+impl NoteFollower {
+    /// The next note; none when the time runs out first.
+    ///
+    /// # Errors
+    /// `CANCELLED`, `CLOSED`, `STORE_*`.
+    pub fn next(&mut self, wait: &Wait) -> Result<Option<Note>> {
+        at_once(self.receive(Sleeping::Thread, wait))
+    }
+
+    /// As [`next`](Self::next), for an event loop: it gives way while it waits.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn next_async(&mut self, wait: &Wait) -> Result<Option<Note>> {
+        self.receive(Sleeping::Task, wait).await
+    }
+
+    async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Note>> {
+        if let Some(note) = self.batch.pop_front() {
+            return Ok(Some(note));
+        }
+        let coordinator = self.coordinator.clone();
+        let mut waiting = coordinator.waiting(sleeping, vec![topic()], wait)?;
+        loop {
+            waiting.read(|conn| {
+                // The scope may have come into being by its first note.
+                self.query.bind_scope(conn, &coordinator.inner)?;
+                let batch = self.query.after(conn, self.seq, BATCH)?;
+                self.seq = match batch.last() {
+                    Some(last) if batch.len() == BATCH => last.seq,
+                    _ => last_seq(conn)?.max(self.seq),
+                };
+                self.batch = batch.into();
+                Ok(())
+            })?;
+            if let Some(note) = self.batch.pop_front() {
+                return Ok(Some(note));
+            }
+            if waiting.sleep(None).await? == Woken::TimedOut {
+                return Ok(None);
             }
         }
     }
@@ -268,8 +331,8 @@ impl Note {
 
 /// A filter whose values are checked, and whose names are resolved once it is bound to a snapshot.
 #[derive(Clone)]
-struct Query<'f> {
-    filter: &'f NoteFilter,
+struct Query {
+    filter: NoteFilter,
     /// The project itself, and the range of what lies below it.
     project: Option<(String, String, String)>,
     grep: Option<String>,
@@ -279,15 +342,15 @@ struct Query<'f> {
     here: i64,
 }
 
-impl<'f> Query<'f> {
-    fn new(filter: &'f NoteFilter) -> Result<Self> {
+impl Query {
+    fn new(filter: &NoteFilter) -> Result<Self> {
         if let Some(kind) = &filter.kind {
             check_note_type(kind)?;
         }
         let project = filter.project.as_deref().map(Identity::parse).transpose()?;
         let project = project.map(|p| (p.as_str().to_owned(), format!("{p}:"), format!("{p};")));
         let grep = filter.grep.as_deref().map(str::to_lowercase);
-        Ok(Query { filter, project, grep, session: None, agent: None, here: 0 })
+        Ok(Query { filter: filter.clone(), project, grep, session: None, agent: None, here: 0 })
     }
 
     fn bind(&self, conn: &Connection, inner: &Inner) -> Result<Self> {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
@@ -22,7 +22,8 @@ use crate::db::{Durability, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{Identity, IdentityPattern, shown};
 use crate::sys;
-use crate::wait::{Wait, Woken};
+use crate::tasks::at_once;
+use crate::wait::{Sleeping, Wait, Woken};
 use crate::wake::Topic;
 
 /// Where ports are looked for unless `PORT_DADDY_RANGE` or the call says otherwise.
@@ -42,7 +43,8 @@ const BLOCKED_BY_BROWSERS: &[u16] = &[
 ];
 
 /// A port to claim.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClaimPort {
     /// Whose port: `project[:stack[:context]]`.
     pub identity: String,
@@ -100,7 +102,8 @@ pub struct PortListener {
 }
 
 /// Which assignments to give up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Release {
     /// Those shared by all working trees instead of this working tree's.
     pub shared: bool,
@@ -109,7 +112,8 @@ pub struct Release {
 }
 
 /// Which assignments to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ServiceFilter {
     /// An identity, or a pattern of identities.
     pub pattern: Option<String>,
@@ -217,6 +221,23 @@ impl Coordinator {
     /// # Errors
     /// `INVALID`; `TIMEOUT`, naming what isn't up; `CANCELLED`; `STORE_*`.
     pub fn wait_for_service<S: AsRef<str>>(&self, identities: &[S], wait: &Wait) -> Result<Vec<PortClaim>> {
+        at_once(self.until_up(Sleeping::Thread, identities, wait))
+    }
+
+    /// As [`wait_for_service`](Self::wait_for_service), for an event loop: it gives way while it waits.
+    ///
+    /// # Errors
+    /// As [`wait_for_service`](Self::wait_for_service).
+    pub async fn wait_for_service_async<S: AsRef<str>>(&self, identities: &[S], wait: &Wait) -> Result<Vec<PortClaim>> {
+        self.until_up(Sleeping::Task, identities, wait).await
+    }
+
+    async fn until_up<S: AsRef<str>>(
+        &self,
+        sleeping: Sleeping,
+        identities: &[S],
+        wait: &Wait,
+    ) -> Result<Vec<PortClaim>> {
         if identities.is_empty() || identities.len() > MOST_SERVICES {
             let n = identities.len();
             return Err(Error::invalid(format!(
@@ -228,7 +249,7 @@ impl Coordinator {
             .iter()
             .map(|id| Identity::parse(id.as_ref()).map(|id| id.as_str().to_owned()))
             .collect::<Result<_>>()?;
-        let mut waiting = self.waiting(vec![Topic::of(&["ports"])], wait)?;
+        let mut waiting = self.waiting(sleeping, vec![Topic::of(&["ports"])], wait)?;
         let mut pause = FIRST_POLL;
         loop {
             let found = waiting.read(|conn| {
@@ -243,7 +264,7 @@ impl Coordinator {
                 })?;
                 return Ok(look_at(claims));
             }
-            if waiting.sleep(Some(Instant::now() + pause))? == Woken::TimedOut {
+            if waiting.sleep(Some(Instant::now() + pause)).await? == Woken::TimedOut {
                 return Err(not_up(&identities, &found, open.as_ref()));
             }
             pause = (pause * 3 / 2).min(LAST_POLL);

@@ -5,7 +5,7 @@
 
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
@@ -31,7 +31,7 @@ const LISTED: usize = 50;
 const DETAIL_NOTES: usize = 1_000;
 
 /// How far a session has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
     /// It goes on.
@@ -98,7 +98,8 @@ pub struct Session {
 }
 
 /// What to start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NewSession {
     /// What it is for: 1 byte to 4 KiB.
     pub purpose: String,
@@ -126,7 +127,8 @@ pub struct StartedSession {
 }
 
 /// How to end a session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct EndSession {
     /// By id or unique prefix; without it the agent's newest active one.
     pub session: Option<String>,
@@ -137,7 +139,8 @@ pub struct EndSession {
 }
 
 /// Which sessions to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SessionFilter {
     /// Every scope's, not only the caller's.
     pub all: bool,

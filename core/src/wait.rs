@@ -79,6 +79,15 @@ impl Cancel {
     }
 }
 
+/// How a wait sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleeping {
+    /// In the caller's thread.
+    Thread,
+    /// As a task: it gives way, and the process's waiting thread sleeps for it.
+    Task,
+}
+
 /// Why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
@@ -90,10 +99,13 @@ pub(crate) enum Woken {
     TimedOut,
 }
 
-/// A wait that goes on: its words, its connection, its deadline.
+/// A wait that goes on: its words, its deadline, and how it notices at a tick that the file has changed.
 pub(crate) struct Waiting<'a> {
     inner: &'a Inner,
-    reader: Reader<'a>,
+    sleeping: Sleeping,
+    /// A connection to ask for the file's version. A task has one only while it has no words: many tasks may wait at
+    /// once, and reading again at a tick costs each of them less than a connection of its own.
+    reader: Option<Reader<'a>>,
     topics: Vec<Topic>,
     sample: Sample,
     deadline: Option<Instant>,
@@ -105,7 +117,7 @@ pub(crate) struct Waiting<'a> {
 
 impl Coordinator {
     /// Begins to wait on `topics`. The first sample is taken here, before the caller's first read.
-    pub(crate) fn waiting(&self, topics: Vec<Topic>, wait: &Wait) -> Result<Waiting<'_>> {
+    pub(crate) fn waiting(&self, sleeping: Sleeping, topics: Vec<Topic>, wait: &Wait) -> Result<Waiting<'_>> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let inner = &*self.inner;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -116,31 +128,39 @@ impl Coordinator {
             inner.sleepers.lock().push((id, *topic));
         }
         let sample = inner.db.wakes().sample(&topics);
-        let reader = inner.db.reader()?;
-        let version = reader.data_version()?;
-        Ok(Waiting {
+        let mut this = Waiting {
             inner,
-            reader,
+            sleeping,
+            reader: None,
             sample,
             topics,
             deadline: wait.deadline(),
             cancel: wait.cancel.clone(),
             tick: FIRST_TICK,
-            version,
+            version: 0,
             id,
-        })
+        };
+        if sleeping == Sleeping::Thread || inner.db.wakes().is_polling() {
+            let reader = inner.db.reader()?;
+            this.version = reader.data_version()?;
+            this.reader = Some(reader);
+        }
+        Ok(this)
     }
 }
 
 impl Waiting<'_> {
-    /// Reads a new snapshot, on this wait's own connection.
+    /// Reads a new snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.reader.read(f)
+        match &self.reader {
+            Some(reader) => reader.read(f),
+            None => self.inner.db.reader()?.read(f),
+        }
     }
 
     /// Sleeps until a word differs from the last sample, and takes the next sample. At most until `until`, which ends
     /// only this sleep, and the wait's deadline.
-    pub(crate) fn sleep(&mut self, until: Option<Instant>) -> Result<Woken> {
+    pub(crate) async fn sleep(&mut self, until: Option<Instant>) -> Result<Woken> {
         loop {
             if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
                 return Err(Error::new(ErrorKind::Cancelled, "the wait was cancelled"));
@@ -157,7 +177,10 @@ impl Waiting<'_> {
             let end = [self.deadline, until].into_iter().flatten().min();
             let most = end.map_or(self.tick, |e| self.tick.min(e - now));
             let wakes = self.inner.db.wakes();
-            let changed = wakes.sleep(&mut self.sample, most);
+            let changed = match self.sleeping {
+                Sleeping::Thread => wakes.sleep(&mut self.sample, most),
+                Sleeping::Task => wakes.nap(&mut self.sample, most).await,
+            };
             if changed {
                 self.tick = FIRST_TICK;
                 self.resample();
@@ -168,16 +191,21 @@ impl Waiting<'_> {
             }
             // While polling, each step is a tick. A word that changes between the last sleep and a new sample is not
             // missed: the read that follows a sample sees what was committed before the wake.
+            self.inner.db.check_open()?;
             self.inner.db.check_file()?;
-            let version = self.reader.data_version()?;
-            if wakes.remap_if_replaced()? || version != self.version {
-                self.version = version;
+            let version = self.reader.as_ref().map(Reader::data_version).transpose()?;
+            if wakes.remap_if_replaced()? || version.is_some_and(|version| version != self.version) {
+                self.version = version.unwrap_or_default();
                 self.tick = FIRST_TICK;
                 self.resample();
                 return Ok(Woken::Changed);
             }
             if most == self.tick {
                 self.tick = (self.tick * 2).min(LAST_TICK);
+                if version.is_none() {
+                    self.resample();
+                    return Ok(Woken::Changed);
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
@@ -32,7 +32,8 @@ use crate::db::{Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{check_name, check_text};
 use crate::life::{self, Holds, ProofKind};
-use crate::wait::Wait;
+use crate::tasks::at_once;
+use crate::wait::{Sleeping, Wait};
 use crate::waiters::{self, Kind, NewWaiter};
 
 use deadlock::{Newcomer, deadlock, find_cycle};
@@ -133,7 +134,8 @@ pub struct LockWaiter {
 }
 
 /// Which locks to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LockFilter {
     /// Every scope's.
     pub all: bool,
@@ -149,7 +151,8 @@ pub struct LockList {
 }
 
 /// How to release a lock by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Unlock {
     /// Even another's; the activity log remembers.
     pub force: bool,
@@ -269,6 +272,19 @@ impl Coordinator {
     /// # Errors
     /// `NO_AGENT`, `INVALID`, `TIMEOUT`, `CANCELLED`, `DEADLOCK` (with the cycle), `STORE_*`.
     pub fn lock(&self, name: &str, options: &LockOptions) -> Result<Option<Lock>> {
+        at_once(self.take(Sleeping::Thread, name, options))
+    }
+
+    /// As [`lock`](Self::lock), for an event loop: it gives way while it waits. Dropping the future leaves the queue;
+    /// begun on a [`Worker`](crate::Worker), it takes its place in the queue in the order of the calls.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub async fn lock_async(&self, name: &str, options: &LockOptions) -> Result<Option<Lock>> {
+        self.take(Sleeping::Task, name, options).await
+    }
+
+    async fn take(&self, sleeping: Sleeping, name: &str, options: &LockOptions) -> Result<Option<Lock>> {
         check_name("lock", name, 128)?;
         check_ttl(options.ttl_ms)?;
         if let Some(purpose) = &options.purpose {
@@ -333,7 +349,7 @@ impl Coordinator {
             Asked::Held => return Ok(None),
             Asked::Queued(ticket) => {
                 let queue = Queue { coordinator: self, scope, name, ticket, done: false };
-                queue.wait(options, !tie_handle)?
+                queue.wait(sleeping, options, !tie_handle).await?
             }
         };
         let mut tokens = chain;
@@ -381,7 +397,7 @@ impl Coordinator {
     /// Releases a lock by name: the caller's own, or with `force` anyone's.
     ///
     /// # Errors
-    /// `NOT_HELD` if nobody holds it, `NOT_OWNER` if another does, `LEASE_LOST` if `token` is of an earlier grant,
+    /// `NOT_HELD` if nobody holds it, `NOT_OWNER` if another does, `LEASE_LOST` if `token` is of a grant that has ended,
     /// `NO_AGENT`, `INVALID`, `STORE_*`.
     pub fn unlock(&self, name: &str, unlock: &Unlock) -> Result<LockInfo> {
         check_name("lock", name, 128)?;
@@ -390,7 +406,7 @@ impl Coordinator {
         let result = self.act(Durability::Process, |tx, actor| {
             let Some(row) = settle(tx, actor.scope, name)? else {
                 held_elsewhere = elsewhere(tx, actor.scope, name)?;
-                return Err(not_held(name));
+                return Err(if unlock.token.is_some() { lease_lost(tx, name, None)? } else { not_held(name) });
             };
             if !unlock.force {
                 may_release(tx, &row, actor.agent()?, mine.as_deref(), unlock.token, "released")?;

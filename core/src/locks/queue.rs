@@ -15,7 +15,7 @@ use crate::db::{Durability, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::life;
 use crate::sys::watch::DeathWatch;
-use crate::wait::Woken;
+use crate::wait::{Sleeping, Woken};
 use crate::waiters;
 use crate::wake::Topic;
 
@@ -30,9 +30,9 @@ pub(super) struct Queue<'a> {
 
 impl Queue<'_> {
     /// Waits to be granted the lock; gives its token. `to_agent`: it then shares the agent's life, not the handle's.
-    pub(super) fn wait(mut self, options: &LockOptions, to_agent: bool) -> Result<i64> {
+    pub(super) async fn wait(mut self, sleeping: Sleeping, options: &LockOptions, to_agent: bool) -> Result<i64> {
         let inner = &self.coordinator.inner;
-        let mut waiting = self.coordinator.waiting(vec![Topic::ticket(self.ticket)], &options.wait)?;
+        let mut waiting = self.coordinator.waiting(sleeping, vec![Topic::ticket(self.ticket)], &options.wait)?;
         let mut watched: Option<(i64, DeathWatch)> = None;
         let died = Arc::new(AtomicBool::new(false));
         let mut told = false;
@@ -71,7 +71,7 @@ impl Queue<'_> {
             let until = holder
                 .expires_awake_ms
                 .map(|e| Instant::now() + Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
-            if waiting.sleep(until)? == Woken::TimedOut {
+            if waiting.sleep(until).await? == Woken::TimedOut {
                 match self.leave()? {
                     Some(token) => break token,
                     None => return Err(timed_out(self.coordinator, self.name, &holder, options.wait.timeout)?),

@@ -30,7 +30,8 @@ use crate::life::{Liveness, Verdict};
 use crate::messages::{self, KEEP_MS, Message};
 use crate::pattern::{ChannelPattern, check_channel};
 use crate::sys::watch::DeathWatch;
-use crate::wait::{Wait, Woken};
+use crate::tasks::at_once;
+use crate::wait::{Sleeping, Wait, Woken};
 use crate::waiters::{self, Kind, NewWaiter, Waiter};
 use crate::wake::Topic;
 
@@ -220,6 +221,18 @@ impl Coordinator {
     /// # Errors
     /// `TIMEOUT`, `CANCELLED`, `INVALID` for a channel that is no name, `DEADLOCK` in a shell, `STORE_*`.
     pub fn wait_for_signal(&self, channel: &str, wait: &Wait) -> Result<Value> {
+        at_once(self.signal(Sleeping::Thread, channel, wait))
+    }
+
+    /// As [`wait_for_signal`](Self::wait_for_signal), for an event loop: it gives way while it waits.
+    ///
+    /// # Errors
+    /// As [`wait_for_signal`](Self::wait_for_signal).
+    pub async fn wait_for_signal_async(&self, channel: &str, wait: &Wait) -> Result<Value> {
+        self.signal(Sleeping::Task, channel, wait).await
+    }
+
+    async fn signal(&self, sleeping: Sleeping, channel: &str, wait: &Wait) -> Result<Value> {
         check_channel(channel)?;
         let alone = self.inner.face == Face::Shell;
         let mut subscription =
@@ -227,7 +240,7 @@ impl Coordinator {
         let deadline = wait.deadline();
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            match subscription.next(&Wait { timeout: left, cancel: wait.cancel.clone() })? {
+            match subscription.receive(sleeping, &Wait { timeout: left, cancel: wait.cancel.clone() }).await? {
                 Some(Event::Message(delivery)) => return Ok(delivery.message.payload),
                 Some(Event::Warning(warning)) => self.inner.notice(warning.text),
                 None => {
@@ -252,6 +265,18 @@ impl Subscription {
     /// `CANCELLED`; `DEADLOCK` (with the cycle) and `OWNER_GONE` where the subscription asked for them; `CLOSED`,
     /// `STORE_*`.
     pub fn next(&mut self, wait: &Wait) -> Result<Option<Event>> {
+        at_once(self.receive(Sleeping::Thread, wait))
+    }
+
+    /// As [`next`](Self::next), for an event loop: it gives way while it waits. Nothing is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn next_async(&mut self, wait: &Wait) -> Result<Option<Event>> {
+        self.receive(Sleeping::Task, wait).await
+    }
+
+    async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Event>> {
         if let Some(event) = self.at_hand()? {
             return Ok(Some(event));
         }
@@ -262,7 +287,7 @@ impl Subscription {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             let known = self.owners.clone();
             let mut waiting =
-                coordinator.waiting(self.topics(), &Wait { timeout: left, cancel: wait.cancel.clone() })?;
+                coordinator.waiting(sleeping, self.topics(), &Wait { timeout: left, cancel: wait.cancel.clone() })?;
             loop {
                 let now_ms = inner.db.inputs().clock.wall_ms();
                 while waiting.read(|conn| self.read_batch(conn, now_ms))? && self.pending.is_empty() {}
@@ -281,7 +306,7 @@ impl Subscription {
                 if self.owners != known {
                     break;
                 }
-                match waiting.sleep(self.next_look())? {
+                match waiting.sleep(self.next_look()).await? {
                     Woken::TimedOut => return Ok(None),
                     Woken::Changed | Woken::Until => {}
                 }

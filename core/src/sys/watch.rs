@@ -1,19 +1,24 @@
 //! Notices at once that somebody died, for those who wait for him.
 //!
-//! On Linux a thread sleeps on one pidfd per watched process and an eventfd for its own end; elsewhere, and for what
-//! has no pidfd, it looks every now and then. A live file may outlive its owner in a child that inherited it, so an
-//! owner's end only means: look closer. What is noticed is a hint; who acts on it decides in the database.
+//! One thread in the process watches for all of them. On Linux it sleeps on one pidfd per watched process and an eventfd
+//! for what is new; elsewhere, and for what has no pidfd, it looks every now and then. A live file may outlive its owner in
+//! a child that inherited it, so an owner's end only means: look closer. What is noticed is a hint; who acts on it decides
+//! in the database.
 
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::live::{self, Probe};
 use super::process::{self, Alive, ProcessId};
+use bell::{Bell, ProcessEnd};
 
 /// What to watch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Process(ProcessId),
     Live {
@@ -34,34 +39,55 @@ impl Subject {
     }
 }
 
-/// Calls a function once, from its own thread, when any of its subjects is gone. Stops when dropped; a call that has
-/// begun by then is not waited for.
+/// Calls a function once, from the watching thread, when any of its subjects is gone. Stops when dropped; a call that
+/// has begun by then is not waited for.
 pub(crate) struct DeathWatch {
-    stopped: Arc<AtomicBool>,
-    bell: Arc<bell::Bell>,
+    id: u64,
 }
+
+type OnDeath = Box<dyn FnOnce() + Send>;
 
 impl DeathWatch {
     /// Starts watching; returns at once. A subject that is already gone counts. Without a thread for it (the process
     /// may start no more) nothing is noticed here, and the waiter's own tick has to do.
-    pub(crate) fn start(subjects: Vec<Subject>, on_death: Box<dyn FnOnce() + Send>) -> DeathWatch {
-        let stopped = Arc::new(AtomicBool::new(false));
-        let bell = Arc::new(bell::Bell::new());
-        let watch = DeathWatch { stopped: stopped.clone(), bell: bell.clone() };
-        let run = move || {
-            if wait_for_a_death(subjects, &stopped, &bell) && !stopped.load(Ordering::SeqCst) {
-                on_death();
+    pub(crate) fn start(subjects: Vec<Subject>, on_death: OnDeath) -> DeathWatch {
+        let mut state = STATE.lock();
+        let pid = std::process::id();
+        if state.running.is_some_and(|running| running != pid) {
+            // Forked: the thread, and what it watches, are the parent's. Nothing of it may be called or closed here.
+            std::mem::forget(std::mem::replace(&mut *state, State::NEW));
+        }
+        state.last += 1;
+        let id = state.last;
+        state.calls.insert(id, on_death);
+        for subject in subjects {
+            match state.watched.iter_mut().find(|watched| watched.subject == subject) {
+                Some(watched) => {
+                    watched.listeners.push(id);
+                    watched.next = Instant::now();
+                }
+                None => state.watched.push(Watched::new(subject, id)),
             }
-        };
-        let _ = std::thread::Builder::new().name("pd-watch".into()).spawn(run);
-        watch
+        }
+        let bell = Arc::clone(state.bell.get_or_insert_with(|| Arc::new(Bell::new())));
+        if state.running.is_none() {
+            let on = Arc::clone(&bell);
+            let started = std::thread::Builder::new().name("pd-watch".into()).spawn(move || work(&on));
+            state.running = started.is_ok().then_some(pid);
+        }
+        drop(state);
+        bell.ring();
+        DeathWatch { id }
     }
 }
 
 impl Drop for DeathWatch {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        self.bell.ring();
+        let mut state = STATE.lock();
+        if state.running.is_none_or(|running| running == std::process::id()) {
+            let _call = state.forget(self.id);
+            drop(state);
+        }
     }
 }
 
@@ -70,26 +96,54 @@ const FIRST_STEP: Duration = Duration::from_millis(25);
 const LAST_STEP: Duration = Duration::from_millis(250);
 /// How often even when a pidfd would tell: the pid may have been another's by the time it was opened.
 const BACKSTOP: Duration = Duration::from_secs(2);
+/// How long the thread stays without anybody to watch.
+const LINGER: Duration = Duration::from_secs(2);
 
-/// A subject, what tells of its end, and when to look next.
+struct State {
+    watched: Vec<Watched>,
+    calls: BTreeMap<u64, OnDeath>,
+    last: u64,
+    bell: Option<Arc<Bell>>,
+    /// The process whose thread runs; a forked child has none.
+    running: Option<u32>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State::NEW);
+
+/// A subject, who listens for its end, what tells of it, and when to look next.
 struct Watched {
     subject: Subject,
-    tell: Option<bell::ProcessEnd>,
+    listeners: Vec<u64>,
+    tell: Option<Arc<ProcessEnd>>,
     step: Duration,
     next: Instant,
 }
 
+impl State {
+    const NEW: State = State { watched: Vec::new(), calls: BTreeMap::new(), last: 0, bell: None, running: None };
+
+    /// Nobody listens under this number any more; gives what was to be called.
+    fn forget(&mut self, id: u64) -> Option<OnDeath> {
+        let call = self.calls.remove(&id)?;
+        self.watched.retain_mut(|watched| {
+            watched.listeners.retain(|listener| *listener != id);
+            !watched.listeners.is_empty()
+        });
+        Some(call)
+    }
+}
+
 impl Watched {
-    fn new(subject: Subject) -> Watched {
+    fn new(subject: Subject, listener: u64) -> Watched {
         let pid = match &subject {
             Subject::Process(id) if id.namespace == super::pid_namespace() => Some(id.pid),
             Subject::Process(_) => None,
             Subject::Live { pid, .. } => *pid,
         };
-        let tell = pid.and_then(bell::ProcessEnd::of);
+        let tell = pid.and_then(ProcessEnd::of).map(Arc::new);
         let step = if tell.is_some() { BACKSTOP } else { FIRST_STEP };
         // Due at once: the first look comes after the pidfd is open, so that no end falls between the two.
-        Watched { subject, tell, step, next: Instant::now() }
+        Watched { subject, listeners: vec![listener], tell, step, next: Instant::now() }
     }
 
     /// Looks, if it is time to. Whether the subject is gone.
@@ -115,21 +169,41 @@ impl Watched {
     }
 }
 
-/// Returns true when a subject is gone, false when stopped.
-fn wait_for_a_death(subjects: Vec<Subject>, stopped: &AtomicBool, bell: &bell::Bell) -> bool {
-    let mut watched: Vec<Watched> = subjects.into_iter().map(Watched::new).collect();
+fn work(bell: &Bell) {
+    let mut idle_since = None;
     loop {
+        bell.hush();
+        let mut state = STATE.lock();
         let now = Instant::now();
-        if watched.iter_mut().any(|one| one.look(now)) {
-            return true;
+        let gone: Vec<u64> =
+            state.watched.iter_mut().filter_map(|w| w.look(now).then_some(&w.listeners)).flatten().copied().collect();
+        let calls: Vec<OnDeath> = gone.into_iter().filter_map(|id| state.forget(id)).collect();
+        if !calls.is_empty() {
+            drop(state);
+            for call in calls {
+                let _ = std::panic::catch_unwind(AssertUnwindSafe(call));
+            }
+            continue;
         }
-        let next = watched.iter().map(|one| one.next).min();
-        let ended = bell.wait(watched.iter().map(|one| one.tell.as_ref()), next.map(|next| next - now));
-        if stopped.load(Ordering::SeqCst) {
-            return false;
+        let tells: Vec<Arc<ProcessEnd>> = state.watched.iter().filter_map(|w| w.tell.clone()).collect();
+        let until = match state.watched.iter().map(|w| w.next).min() {
+            Some(next) => {
+                idle_since = None;
+                next
+            }
+            None => *idle_since.get_or_insert(now) + LINGER,
+        };
+        if state.watched.is_empty() && until <= now {
+            state.running = None;
+            return;
         }
-        for index in ended {
-            watched[index].process_ended();
+        drop(state);
+        let ended = bell.wait(&tells, until.saturating_duration_since(now));
+        let mut state = STATE.lock();
+        for watched in &mut state.watched {
+            if watched.tell.as_ref().is_some_and(|tell| ended.iter().any(|ended| Arc::ptr_eq(tell, ended))) {
+                watched.process_ended();
+            }
         }
     }
 }
@@ -138,6 +212,7 @@ fn wait_for_a_death(subjects: Vec<Subject>, stopped: &AtomicBool, bell: &bell::B
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod bell {
     use std::os::fd::OwnedFd;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -168,32 +243,28 @@ mod bell {
             }
         }
 
-        /// The indices of the processes that have ended; empty when rung, interrupted or out of time.
-        pub(super) fn wait<'a>(
-            &self,
-            processes: impl Iterator<Item = Option<&'a ProcessEnd>>,
-            timeout: Option<Duration>,
-        ) -> Vec<usize> {
-            let mut indices = Vec::new();
-            let mut fds = Vec::new();
-            for (index, process) in processes.enumerate() {
-                if let Some(process) = process {
-                    indices.push(index);
-                    fds.push(PollFd::new(&process.0, PollFlags::IN));
-                }
+        /// It is not rung any more.
+        pub(super) fn hush(&self) {
+            if let Some(event) = &self.0 {
+                let _ = rustix::io::read(event, &mut [0; 8]);
             }
+        }
+
+        /// The processes that have ended; empty when rung, interrupted or out of time.
+        pub(super) fn wait(&self, processes: &[Arc<ProcessEnd>], timeout: Duration) -> Vec<Arc<ProcessEnd>> {
+            let mut fds: Vec<PollFd<'_>> = processes.iter().map(|p| PollFd::new(&p.0, PollFlags::IN)).collect();
             let timeout = match &self.0 {
                 Some(event) => {
                     fds.push(PollFd::new(event, PollFlags::IN));
                     timeout
                 }
-                None => Some(timeout.unwrap_or(Duration::MAX).min(Duration::from_millis(50))),
+                None => timeout.min(Duration::from_millis(50)),
             };
-            let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
-            if poll(&mut fds, timeout.as_ref()).is_err() {
+            let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+            if poll(&mut fds, Some(&timeout)).is_err() {
                 return Vec::new();
             }
-            indices.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|(index, _)| index).collect()
+            processes.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|(p, _)| Arc::clone(p)).collect()
         }
     }
 }
@@ -201,6 +272,7 @@ mod bell {
 /// Where nothing tells of a process's end: a condition variable, and looking every so often.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod bell {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use parking_lot::{Condvar, Mutex};
@@ -228,17 +300,14 @@ mod bell {
             self.changed.notify_all();
         }
 
-        pub(super) fn wait<'a>(
-            &self,
-            _processes: impl Iterator<Item = Option<&'a ProcessEnd>>,
-            timeout: Option<Duration>,
-        ) -> Vec<usize> {
+        pub(super) fn hush(&self) {
+            *self.rung.lock() = false;
+        }
+
+        pub(super) fn wait(&self, _processes: &[Arc<ProcessEnd>], timeout: Duration) -> Vec<Arc<ProcessEnd>> {
             let mut rung = self.rung.lock();
             if !*rung {
-                match timeout {
-                    Some(timeout) => drop(self.changed.wait_for(&mut rung, timeout)),
-                    None => self.changed.wait(&mut rung),
-                }
+                self.changed.wait_for(&mut rung, timeout);
             }
             Vec::new()
         }

@@ -6,26 +6,24 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::thread::futex::{self, ClockId, Flags, Timespec, Wait, WaitFlags, WaitvFlags};
 
-use super::page::Page;
-
 pub(super) const AVAILABLE: bool = true;
 
 /// As many words as one futex_waitv takes.
-const AT_ONCE: usize = 128;
+pub(super) const AT_ONCE: usize = 128;
 /// How long to sleep before looking at the words that the kernel doesn't watch for us.
 const SLICE: Duration = Duration::from_millis(5);
 
 /// Sleeps until one of `words` is another than it was, at most `timeout`. The caller is counted as a sleeper by now.
-pub(super) fn sleep(page: &Page, words: &[(u16, u32)], timeout: Duration) {
+pub(super) fn sleep(words: &[(&AtomicU32, u32)], timeout: Duration) {
     // Before Linux 5.16, and under some seccomp filters, there is no futex_waitv.
     static HAS_WAITV: AtomicBool = AtomicBool::new(true);
-    sleep_with(page, words, timeout, &HAS_WAITV);
+    sleep_with(words, timeout, &HAS_WAITV);
 }
 
-fn sleep_with(page: &Page, words: &[(u16, u32)], timeout: Duration, has_waitv: &AtomicBool) {
+fn sleep_with(words: &[(&AtomicU32, u32)], timeout: Duration, has_waitv: &AtomicBool) {
     let deadline = Instant::now().checked_add(timeout);
     loop {
-        if page.changed(words) {
+        if words.iter().any(|(word, value)| word.load(Ordering::SeqCst) != *value) {
             return;
         }
         let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
@@ -34,12 +32,12 @@ fn sleep_with(page: &Page, words: &[(u16, u32)], timeout: Duration, has_waitv: &
             None => timeout,
         };
         let slept = match words {
-            [(index, value)] => wait(page.word(*index), *value, left),
+            [(word, value)] => wait(word, *value, left),
             _ if has_waitv.load(Ordering::Relaxed) => {
                 let left = if words.len() > AT_ONCE { left.min(SLICE) } else { left };
-                wait_for_any(page, &words[..words.len().min(AT_ONCE)], left)
+                wait_for_any(&words[..words.len().min(AT_ONCE)], left)
             }
-            _ => wait(page.word(words[0].0), words[0].1, left.min(SLICE)),
+            _ => wait(words[0].0, words[0].1, left.min(SLICE)),
         };
         match slept {
             // Woken, changed before we slept, a signal, or time: the loop looks which.
@@ -60,13 +58,13 @@ fn wait(word: &AtomicU32, value: u32, timeout: Duration) -> Result<(), Errno> {
     futex::wait(word, Flags::empty(), value, Some(&timespec(timeout)))
 }
 
-fn wait_for_any(page: &Page, words: &[(u16, u32)], timeout: Duration) -> Result<(), Errno> {
+fn wait_for_any(words: &[(&AtomicU32, u32)], timeout: Duration) -> Result<(), Errno> {
     let waits: Vec<Wait> = words
         .iter()
-        .map(|&(index, value)| {
+        .map(|&(word, value)| {
             let mut wait = Wait::new();
             wait.val = value.into();
-            wait.uaddr = page.word(index).as_ptr().cast::<std::ffi::c_void>().into();
+            wait.uaddr = word.as_ptr().cast::<std::ffi::c_void>().into();
             wait.flags = WaitFlags::SIZE_U32;
             wait
         })
@@ -90,22 +88,14 @@ mod tests {
 
     #[test]
     fn without_waitv_the_second_word_is_looked_at_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let page = Page::open(&dir.path().join("db.wake")).unwrap();
-        let words = [(20, 0), (30, 0)];
+        let [first, second] = [AtomicU32::new(0), AtomicU32::new(0)];
+        let words = [(&first, 0), (&second, 0)];
         let old_kernel = AtomicBool::new(false);
-        sleep_with(&page, &words, Duration::from_millis(12), &old_kernel);
-        assert!(!page.changed(&words));
+        sleep_with(&words, Duration::from_millis(12), &old_kernel);
         std::thread::scope(|scope| {
-            let sleeper = scope.spawn(|| {
-                page.sleeping(&words, || sleep_with(&page, &words, Duration::from_secs(10), &old_kernel));
-                page.changed(&words)
-            });
-            while page.sleepers(30) == 0 {
-                std::thread::yield_now();
-            }
-            page.advance(30);
-            assert!(sleeper.join().unwrap());
+            let sleeper = scope.spawn(|| sleep_with(&words, Duration::from_secs(600), &old_kernel));
+            second.fetch_add(1, Ordering::SeqCst);
+            sleeper.join().unwrap();
         });
     }
 }

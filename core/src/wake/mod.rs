@@ -11,6 +11,11 @@
 //! before it lets the sleeper sleep, and counts and words are changed in one total order, so a writer that finds no
 //! sleepers has changed the word before that comparison.
 //!
+//! Who sleeps on more words than the kernel takes at once sleeps on one that moves with all of them (`page::ANY`).
+//!
+//! Two kinds of sleepers: a thread that waits itself ([`Wakes::sleep`]), and a task that gave way ([`Wakes::nap`]); for
+//! all of those the process has one thread ([`reactor`]).
+//!
 //! What can still go wrong is made good by the sleeper's tick: a writer killed between COMMIT and wake, a writer that
 //! doesn't know the page, a page that was replaced ([`Wakes::remap_if_replaced`]). A sleeper that is killed leaves its
 //! count raised for ever; that costs writers a system call at each wake of that word, nothing else.
@@ -23,30 +28,33 @@
 mod futex;
 mod page;
 mod poll;
+pub(crate) mod reactor;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
 use crate::error::Result;
-use page::{FIRST_TOPIC, Page, WORDS};
+use page::{ANY, FIRST_TOPIC, Page, WORDS};
+use reactor::Nap;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod futex {
     //! No shared futex is used on this platform: the library polls.
+    use std::sync::atomic::AtomicU32;
     use std::time::Duration;
 
-    use super::page::Page;
-
     pub(super) const AVAILABLE: bool = false;
+    pub(super) const AT_ONCE: usize = 1;
 
-    pub(super) fn sleep(_page: &Page, _words: &[(u16, u32)], timeout: Duration) {
+    pub(super) fn sleep(_words: &[(&AtomicU32, u32)], timeout: Duration) {
         std::thread::sleep(timeout);
     }
 
-    pub(super) fn wake(_word: &std::sync::atomic::AtomicU32) {}
+    pub(super) fn wake(_word: &AtomicU32) {}
 }
 
 /// Names one of the words.
@@ -86,7 +94,7 @@ pub(crate) struct Wakes {
 pub(crate) struct Sample {
     page: Option<Arc<Page>>,
     /// Index and value.
-    words: Vec<(u16, u32)>,
+    words: Arc<[(u16, u32)]>,
     /// How many times it was slept on. With polling each sleep is longer than the last, until something is found and
     /// a new sample taken; words need no such thing.
     quiet: u32,
@@ -111,36 +119,53 @@ impl Wakes {
             indices.dedup();
             words = indices.into_iter().map(|index| (index, page.load(index))).collect();
         }
-        Sample { page, words, quiet: 0 }
+        Sample { page, words: words.into(), quiet: 0 }
     }
 
     /// Tells those who sleep on `topic`. To be called after COMMIT. No system call when nobody sleeps.
     pub(crate) fn wake(&self, topic: Topic) {
-        if let Some(page) = &*self.page.read()
-            && page.advance(topic.0) > 0
-        {
+        let Some(page) = self.page.read().clone() else { return };
+        if page.advance(topic.0) > 0 {
             futex::wake(page.word(topic.0));
+        }
+        if page.sleepers(ANY) > 0 {
+            page.advance(ANY);
+            futex::wake(page.word(ANY));
         }
     }
 
     /// Sleeps until a word of the sample has changed, at most `timeout`. Whether one has. With polling it sleeps for a
     /// step at most and returns false: look each time, and keep the sample while nothing is there.
     pub(crate) fn sleep(&self, sample: &mut Sample, timeout: Duration) -> bool {
-        let Some(page) = &sample.page else {
-            std::thread::sleep(timeout.min(poll::step(sample.quiet)));
-            sample.quiet = sample.quiet.saturating_add(1);
-            return false;
-        };
-        // Nobody wakes the words of a page that isn't ours any more.
-        if !self.page.read().as_ref().is_some_and(|now| Arc::ptr_eq(now, page)) {
+        if self.is_outdated(sample) {
             return true;
         }
-        if sample.words.is_empty() {
-            std::thread::sleep(timeout);
-            return false;
+        let timeout = timeout.min(sample.step());
+        match &sample.page {
+            Some(page) if !sample.words.is_empty() => {
+                sleep_on(&[(page, &sample.words)], None, timeout);
+                page.changed(&sample.words)
+            }
+            _ => {
+                std::thread::sleep(timeout);
+                false
+            }
         }
-        page.sleeping(&sample.words, || futex::sleep(page, &sample.words, timeout));
-        page.changed(&sample.words)
+    }
+
+    /// As [`sleep`](Self::sleep), without a thread: the process's waiting thread sleeps for this task.
+    pub(crate) async fn nap(&self, sample: &mut Sample, timeout: Duration) -> bool {
+        if self.is_outdated(sample) {
+            return true;
+        }
+        let until = Instant::now() + timeout.min(sample.step());
+        Nap::new(sample.page.clone(), Arc::clone(&sample.words), until).await
+    }
+
+    /// Whether nobody wakes the sample's words any more, because their page isn't ours now.
+    fn is_outdated(&self, sample: &Sample) -> bool {
+        let Some(page) = &sample.page else { return false };
+        !self.page.read().as_ref().is_some_and(|now| Arc::ptr_eq(now, page))
     }
 
     /// Whether there are no words, and every sleep is a step of polling.
@@ -164,10 +189,49 @@ impl Wakes {
     }
 }
 
+impl Sample {
+    /// How long one sleep may be: with words as long as one likes, with polling one step, longer each time.
+    fn step(&mut self) -> Duration {
+        if self.page.is_some() {
+            return Duration::MAX;
+        }
+        let step = poll::step(self.quiet);
+        self.quiet = self.quiet.saturating_add(1);
+        step
+    }
+}
+
+/// Words of a page, by index, and the values they had.
+type Words<'a> = (&'a Arc<Page>, &'a [(u16, u32)]);
+
+/// Sleeps until one of the words has changed, or the bell, at most `timeout`.
+fn sleep_on(pages: &[Words<'_>], bell: Option<(&AtomicU32, u32)>, timeout: Duration) {
+    let words = pages.iter().map(|(_, words)| words.len()).sum::<usize>();
+    if words + usize::from(bell.is_some()) <= futex::AT_ONCE {
+        let _counted: Vec<_> = pages.iter().map(|(page, words)| page.count_in(words)).collect();
+        let each =
+            pages.iter().flat_map(|(page, words)| words.iter().map(|(index, value)| (page.word(*index), *value)));
+        futex::sleep(&each.chain(bell).collect::<Vec<_>>(), timeout);
+        return;
+    }
+    let deadline = Instant::now() + timeout;
+    loop {
+        let any: Vec<[(u16, u32); 1]> = pages.iter().map(|(page, _)| [(ANY, page.load(ANY))]).collect();
+        let _counted: Vec<_> = pages.iter().zip(&any).map(|((page, _), any)| page.count_in(any)).collect();
+        // After the count and the sample: whoever changes a word from here on moves `ANY`, too.
+        let changed = pages.iter().any(|(page, words)| page.changed(words));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let rung = bell.is_some_and(|(bell, value)| bell.load(std::sync::atomic::Ordering::SeqCst) != value);
+        if changed || rung || left.is_zero() {
+            return;
+        }
+        let each = pages.iter().zip(&any).map(|((page, _), [(index, value)])| (page.word(*index), *value));
+        futex::sleep(&each.chain(bell).collect::<Vec<_>>(), left);
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::sys::testing::{Second, argument, barrier, say};
 
@@ -214,27 +278,28 @@ mod tests {
         let few: Vec<Topic> = (0..5).map(Topic::ticket).collect();
         // More than the kernel waits for at once.
         let many: Vec<Topic> = (16..512).map(Topic).collect();
-        for topics in [few, many] {
+        for (topics, counted) in [(few, None), (many, Some(ANY))] {
             let mut sample = one.sample(&topics);
             std::thread::scope(|scope| {
                 let sleeper = scope.spawn(|| one.sleep(&mut sample, LONG));
                 let last = topics[topics.len() - 1];
-                while other.page.read().as_ref().unwrap().sleepers(last.0) == 0 {
+                let sleepers = || other.page.read().as_ref().unwrap().sleepers(counted.unwrap_or(last.0));
+                while sleepers() == 0 {
                     std::thread::yield_now();
                 }
                 other.wake(last);
                 assert!(sleeper.join().unwrap());
-                assert_eq!(other.page.read().as_ref().unwrap().sleepers(last.0), 0);
+                assert_eq!(sleepers(), 0);
             });
         }
     }
 
     #[test]
     fn no_wake_is_lost_in_a_ping_pong() {
-        for extra in [0, 3] {
+        for extra in [0, 3, 300] {
             let (_dir, path) = at();
             let (ping, pong) = (Topic(100), Topic(200));
-            // Several topics go through futex_waitv.
+            // Several topics go through futex_waitv, very many through the word of all.
             let with = |topic: Topic| -> Vec<Topic> { (0..extra).map(|n| Topic(20 + n)).chain([topic]).collect() };
             let player = |hear: Topic, tell: Topic, begins: bool| {
                 let wakes = Wakes::open(&path, false).unwrap();

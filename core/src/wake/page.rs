@@ -3,7 +3,8 @@
 //! | words | hold |
 //! | --- | --- |
 //! | 0 | [`MAGIC`], the version of this layout; 0 in a page that nobody has used yet |
-//! | 1 to 15 | nothing yet |
+//! | 1 | [`ANY`], moved on with every topic's word while somebody sleeps on it |
+//! | 2 to 15 | nothing yet |
 //! | 16 to 511 | sequence words, one for each hash of a topic |
 //! | 512 to 1023 | how many sleep on the word 512 before |
 //!
@@ -23,6 +24,8 @@ const BYTES: usize = 4096;
 pub(super) const WORDS: usize = 512;
 /// The words before this one are no topic's.
 pub(super) const FIRST_TOPIC: usize = 16;
+/// The word of those who wait for more topics than a process can sleep on at once.
+pub(super) const ANY: u16 = 1;
 /// `PDW1`: the version of the layout and of the topics' hash.
 const MAGIC: u32 = u32::from_be_bytes(*b"PDW1");
 
@@ -90,22 +93,13 @@ impl Page {
         words.iter().any(|&(index, value)| self.load(index) != value)
     }
 
-    /// Runs `sleep` with its caller counted as a sleeper on each of `words`.
-    pub(super) fn sleeping(&self, words: &[(u16, u32)], sleep: impl FnOnce()) {
-        struct Counted<'a>(&'a Page, &'a [(u16, u32)]);
-        impl Drop for Counted<'_> {
-            fn drop(&mut self) {
-                for &(index, _) in self.1 {
-                    self.0.count(index).fetch_sub(1, Ordering::SeqCst);
-                }
-            }
-        }
+    /// Counts the caller as a sleeper on each of `words` until the guard is dropped.
+    pub(super) fn count_in<'a>(&'a self, words: &'a [(u16, u32)]) -> Counted<'a> {
         for &(index, _) in words {
             self.count(index).fetch_add(1, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst);
-        let _counted = Counted(self, words);
-        sleep();
+        Counted(self, words)
     }
 
     /// Whether `path` still names the mapped file.
@@ -122,6 +116,17 @@ impl Page {
     pub(super) fn is_at(&self, path: &Path) -> bool {
         let _ = &self.file;
         path.exists()
+    }
+}
+
+/// A sleeper that is counted.
+pub(super) struct Counted<'a>(&'a Page, &'a [(u16, u32)]);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        for &(index, _) in self.1 {
+            self.0.count(index).fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 

@@ -591,6 +591,12 @@ fn a_second_copy_of_the_library_in_one_process_is_refused() {
     assert_eq!((&e.fields()["other_version"], &e.fields()["version"]), (&json!("0.0.9"), &version));
     // Once that is closed, or for the file of another process that merely looks alike, there is nothing to refuse.
     drop(file);
+    // A process that another test starts at this moment holds the descriptor until it is a program of its own.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while fs::File::open(&path).unwrap().try_lock().is_err() {
+        assert!(Instant::now() < deadline, "the lock stays held");
+        std::thread::yield_now();
+    }
     store.open("a").close();
     presence["start"] = json!(1);
     fs::write(&path, presence.to_string()).unwrap();

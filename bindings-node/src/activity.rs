@@ -1,0 +1,16 @@
+//! The log of what was done.
+
+use crate::client::{Operation, Run};
+use crate::stream::Source;
+use crate::types::json;
+
+pub(crate) const OPERATIONS: &[Operation] = &[
+    Operation { name: "activity", run: Run::Now(|pd, a| json(&pd.activity(&a.options()?)?)) },
+    Operation {
+        name: "followActivity",
+        run: Run::Client(|client, a| {
+            let pd = client.coordinator()?;
+            client.streams.open(a, |a| Ok((Source::Activity(pd.follow_activity_from(&a.options()?)?), None)))
+        }),
+    },
+];

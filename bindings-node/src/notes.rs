@@ -1,0 +1,17 @@
+//! The journal.
+
+use crate::client::{Operation, Run};
+use crate::stream::Source;
+use crate::types::json;
+
+pub(crate) const OPERATIONS: &[Operation] = &[
+    Operation { name: "note", run: Run::Now(|pd, a| json(&pd.note(&a.options()?)?)) },
+    Operation { name: "notes", run: Run::Now(|pd, a| json(&pd.notes(&a.options()?)?)) },
+    Operation {
+        name: "followNotes",
+        run: Run::Client(|client, a| {
+            let pd = client.coordinator()?;
+            client.streams.open(a, |a| Ok((Source::Notes(pd.follow_notes_from(&a.options()?)?), None)))
+        }),
+    },
+];

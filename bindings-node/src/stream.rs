@@ -1,0 +1,232 @@
+//! What JavaScript reads bit by bit: subscriptions, and the journals that are followed. JavaScript numbers its streams.
+//!
+//! A stream is read by one `next` at a time, which takes the source out of its place and puts it back. Everything at
+//! hand goes over at once; nothing is read ahead while nobody asks.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use portdaddy_core::{
+    ActivityFollower, Cancel, Coordinator, Error, ErrorKind, NoteFollower, Result, Subscribe, Subscription, Wait,
+};
+
+use crate::call::Arguments;
+use crate::client::{Answer, Call, Operation, Run};
+use crate::types::json;
+
+/// Items that one `next` gives at most.
+const MOST_ITEMS: usize = 256;
+/// Bytes of text after which a `next` looks for no more.
+const MOST_BYTES: usize = 1 << 20;
+
+pub(crate) const OPERATIONS: &[Operation] = &[
+    Operation { name: "next", run: Run::Wait(|call| Box::pin(next(call))) },
+    Operation {
+        name: "ack",
+        run: Run::Client(|client, arguments| {
+            let stream = client.streams.find(arguments)?;
+            let seq = arguments.value("seq")?;
+            stream.ack(&client.coordinator()?, seq)
+        }),
+    },
+    Operation { name: "endStream", run: Run::Client(|client, arguments| client.streams.end(arguments)) },
+];
+
+/// Where a stream's items come from.
+pub(crate) enum Source {
+    Messages(Subscription),
+    Notes(NoteFollower),
+    Activity(ActivityFollower),
+}
+
+impl Source {
+    /// The next item as JSON text.
+    async fn next(&mut self, wait: &Wait) -> Result<Option<String>> {
+        match self {
+            Source::Messages(source) => source.next_async(wait).await?.map(|item| json(&item)).transpose(),
+            Source::Notes(source) => source.next_async(wait).await?.map(|item| json(&item)).transpose(),
+            Source::Activity(source) => source.next_async(wait).await?.map(|item| json(&item)).transpose(),
+        }
+    }
+
+    fn close(self) -> Result<()> {
+        match self {
+            Source::Messages(subscription) => subscription.close(),
+            Source::Notes(_) | Source::Activity(_) => Ok(()),
+        }
+    }
+}
+
+/// The open streams of a client.
+#[derive(Default)]
+pub(crate) struct Streams(Mutex<HashMap<u64, Arc<Stream>>>);
+
+struct Stream {
+    place: Mutex<Place>,
+    /// How it was subscribed; none for what isn't a subscription.
+    how: Option<Subscribe>,
+    /// Stores positions while the subscription itself waits for its next message.
+    positions: Mutex<Option<Subscription>>,
+}
+
+enum Place {
+    Here(Box<Source>, Option<Error>),
+    /// A `next` has it.
+    Reading(Cancel),
+    Ended,
+}
+
+impl Streams {
+    /// Opens the stream whose number is the next argument.
+    pub(crate) fn open(
+        &self,
+        arguments: &mut Arguments,
+        make: impl FnOnce(&mut Arguments) -> Result<(Source, Option<Subscribe>)>,
+    ) -> Result<String> {
+        let id: u64 = arguments.value("stream")?;
+        let (source, how) = make(arguments)?;
+        match self.0.lock().entry(id) {
+            Entry::Occupied(_) => return Err(arguments.wrong("stream", "is the number of an open stream")),
+            Entry::Vacant(place) => place.insert(Arc::new(Stream {
+                place: Mutex::new(Place::Here(Box::new(source), None)),
+                how,
+                positions: Mutex::new(None),
+            })),
+        };
+        json(&())
+    }
+
+    /// Whether the arguments name an open stream.
+    pub(crate) fn is_open(&self, arguments: &str) -> bool {
+        serde_json::from_str::<[u64; 1]>(arguments).is_ok_and(|[id]| self.0.lock().contains_key(&id))
+    }
+
+    fn find(&self, arguments: &mut Arguments) -> Result<Arc<Stream>> {
+        let id: u64 = arguments.value("stream")?;
+        self.0.lock().get(&id).cloned().ok_or_else(not_open)
+    }
+
+    fn end(&self, arguments: &mut Arguments) -> Result<String> {
+        let id: u64 = arguments.value("stream")?;
+        let stream = self.0.lock().remove(&id);
+        stream.ok_or_else(not_open)?.end()?;
+        json(&())
+    }
+
+    /// Ends all, with the client.
+    pub(crate) fn clear(&self) {
+        let streams = std::mem::take(&mut *self.0.lock());
+        for stream in streams.into_values() {
+            // The handle has gone, and what it waited for with it.
+            let _ = stream.end();
+        }
+    }
+}
+
+fn not_open() -> Error {
+    Error::new(ErrorKind::Closed, "the stream is not open").hint("subscribe or follow once more")
+}
+
+impl Stream {
+    fn end(&self) -> Result<()> {
+        let place = std::mem::replace(&mut *self.place.lock(), Place::Ended);
+        match place {
+            Place::Here(source, _) => source.close(),
+            Place::Reading(cancel) => {
+                cancel.cancel();
+                Ok(())
+            }
+            Place::Ended => Ok(()),
+        }
+    }
+
+    fn ack(&self, coordinator: &Coordinator, seq: i64) -> Result<String> {
+        let Some(how) = &self.how else {
+            return Err(Error::invalid("ack: only a subscription has a position to store").with("operation", "ack"));
+        };
+        let mut positions = self.positions.lock();
+        let positions = match &mut *positions {
+            Some(positions) => positions,
+            none => none.insert(coordinator.subscribe(how)?),
+        };
+        positions.ack(seq)?;
+        json(&())
+    }
+}
+
+/// A source on loan to a `next`.
+struct Reading {
+    stream: Arc<Stream>,
+    source: Option<Box<Source>>,
+    /// What ended an earlier batch after its first items.
+    failed: Option<Error>,
+}
+
+impl Reading {
+    fn begin(stream: Arc<Stream>, cancel: &Cancel, arguments: &Arguments) -> Result<Self> {
+        let mut place = stream.place.lock();
+        match std::mem::replace(&mut *place, Place::Ended) {
+            Place::Here(source, failed) => {
+                *place = Place::Reading(cancel.clone());
+                drop(place);
+                Ok(Reading { stream, source: Some(source), failed })
+            }
+            Place::Ended => Err(not_open()),
+            reading => {
+                *place = reading;
+                Err(arguments.wrong("stream", "is being waited for by another next"))
+            }
+        }
+    }
+
+    async fn batch(&mut self, cancel: &Cancel) -> Result<String> {
+        if let Some(e) = self.failed.take() {
+            return Err(e);
+        }
+        let Some(source) = &mut self.source else { return Err(not_open()) };
+        let mut text = "[".to_owned();
+        let first = source.next(&Wait { timeout: None, cancel: Some(cancel.clone()) }).await?;
+        text.extend(first);
+        let at_hand = Wait::at_most(Duration::ZERO);
+        for _ in 1..MOST_ITEMS {
+            if text.len() > MOST_BYTES {
+                break;
+            }
+            match source.next(&at_hand).await {
+                Ok(None) => break,
+                Ok(Some(item)) => text.extend([",", &item]),
+                // What was read goes over first.
+                Err(e) => {
+                    self.failed = Some(e);
+                    break;
+                }
+            }
+        }
+        text.push(']');
+        Ok(text)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let Some(source) = self.source.take() else { return };
+        let mut place = self.stream.place.lock();
+        match &*place {
+            Place::Reading(_) => *place = Place::Here(source, self.failed.take()),
+            // It was ended meanwhile.
+            _ => {
+                drop(place);
+                drop(source);
+            }
+        }
+    }
+}
+
+async fn next(mut call: Call) -> Result<Answer> {
+    let stream = call.client.streams.find(&mut call.arguments)?;
+    let mut reading = Reading::begin(stream, &call.cancel, &call.arguments)?;
+    reading.batch(&call.cancel).await.map(Answer::from)
+}

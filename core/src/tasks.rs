@@ -1,0 +1,139 @@
+//! Where operations run for a caller that must not block, such as an event loop.
+//!
+//! A [`Worker`] is a thread that begins what it is given in order. Whatever then has to wait gives way, and goes on, once
+//! it is woken, on the process's waiting thread; so the order is that of the beginnings, and a wait keeps nobody from
+//! being served.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+
+use async_task::Runnable;
+use parking_lot::{Condvar, Mutex};
+
+use crate::wake::reactor;
+
+/// A thread that begins tasks in the order in which they were spawned.
+///
+/// ```
+/// use portdaddy_core::{Coordinator, NewNote, Options, Worker};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let file = dir.path().join("pd").join("port-daddy.db");
+/// # let pd = Coordinator::open(Options::default().db(&file).agent("writer")).unwrap();
+/// let worker = Worker::start("notes").unwrap();
+/// let (done, wait) = std::sync::mpsc::channel();
+/// worker.spawn(async move {
+///     let note = NewNote { text: "written elsewhere".into(), ..NewNote::default() };
+///     done.send(pd.note(&note)).unwrap();
+/// });
+/// assert!(wait.recv().unwrap().is_ok());
+/// worker.stop();
+/// ```
+#[derive(Debug)]
+pub struct Worker {
+    queue: Arc<Queue>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tasks: VecDeque<Runnable>,
+    stopped: bool,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Whatever the operating system says when it gives no more threads.
+    pub fn start(name: &str) -> std::io::Result<Worker> {
+        let queue = Arc::new(Queue::default());
+        let work = Arc::clone(&queue);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work.work())?;
+        Ok(Worker { queue, thread })
+    }
+
+    /// Has the thread begin `future` after everything that was spawned before. A panic inside ends that future only:
+    /// it is dropped. After [`stop`](Self::stop) it is dropped, too.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let queue = Arc::clone(&self.queue);
+        let begun = AtomicBool::new(false);
+        let schedule = move |runnable: Runnable| {
+            if begun.swap(true, Ordering::SeqCst) { go_on(runnable) } else { queue.push(runnable) }
+        };
+        let (runnable, task) = async_task::spawn(future, schedule);
+        task.detach();
+        runnable.schedule();
+    }
+
+    /// Ends the thread once everything that was spawned has begun, and waits for that, unless it is called there.
+    pub fn stop(self) {
+        self.queue.state.lock().stopped = true;
+        self.queue.changed.notify_one();
+        if self.thread.thread().id() != std::thread::current().id() {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+/// Runs a future on the process's waiting thread from its beginning: for what only waits, such as a subscription's next
+/// message. It must not block that thread; a panic inside ends that future only.
+pub fn spawn_waiting(future: impl Future<Output = ()> + Send + 'static) {
+    let (runnable, task) = async_task::spawn(future, go_on);
+    task.detach();
+    runnable.schedule();
+}
+
+fn go_on(runnable: Runnable) {
+    reactor::run(Box::new(move || {
+        runnable.run();
+    }));
+}
+
+impl Queue {
+    fn push(&self, runnable: Runnable) {
+        let mut state = self.state.lock();
+        if state.stopped {
+            drop(state);
+            return;
+        }
+        state.tasks.push_back(runnable);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn work(&self) {
+        let mut state = self.state.lock();
+        loop {
+            match state.tasks.pop_front() {
+                Some(runnable) => {
+                    drop(state);
+                    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| runnable.run()));
+                    state = self.state.lock();
+                }
+                None if state.stopped => return,
+                None => self.changed.wait(&mut state),
+            }
+        }
+    }
+}
+
+/// Runs a future that never gives way, because it waits with its thread.
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("a wait that has a thread gave way"),
+    }
+}
