@@ -123,13 +123,13 @@ test('who_leaves_leaves_nothing_behind', async (t) => {
   assert.deepEqual([left.state, left.activeSessions], ['left', 0]);
   assert.equal(await looker.lockInfo('m'), null);
   assert.ok(await looker.lockInfo('n'), "what a program runs under a guard isn't cut short");
-  await guarded.release();
   assert.deepEqual((await looker.whoOwns('src/a.rs')).owners, []);
   const { sessions } = await looker.sessions({ all: true });
   assert.deepEqual(sessions.map((s) => s.status), ['abandoned']);
   assert.deepEqual((await looker.salvage()).items, [], 'it said goodbye: nothing to salvage');
   assert.deepEqual((await looker.agents()).agents, []);
   assert.deepEqual((await looker.agents({ left: true })).agents.map((a) => a.id), ['a']);
+  await guarded.release();
   await pd.note('x');
   const back = await seen(looker, 'a');
   assert.deepEqual([back.state, back.proofs.length], ['active', 1], 'its handle vouches for it again');

@@ -12,6 +12,8 @@ import { Store, until } from './setup.mjs';
 const SOURCE = `
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,9 +43,21 @@ static napi_value number(napi_env env, int32_t number) {
     return value;
 }
 
+/* V8 keeps its memory from children. One that is to run JavaScript gets it all the same. */
+static void share_memory(void) {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[4096];
+    unsigned long start, end;
+    while (fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%lx", &start, &end) == 2) madvise((void *)start, end - start, MADV_DOFORK);
+    }
+    fclose(maps);
+}
+
 /* 0 in the child, which is ended after a while whatever it does: a child that hangs is a failure. */
 static napi_value forked(napi_env env, napi_callback_info info) {
     (void)info;
+    share_memory();
     pid_t pid = fork();
     if (pid == 0) alarm(20);
     return number(env, pid);
@@ -79,8 +93,8 @@ test('a_forked_child_is_refused_and_the_parent_goes_on', async (t) => {
   const store = new Store(t);
   const [source, addon] = [join(store.root, 'fork.c'), join(store.root, 'fork.node')];
   writeFileSync(source, SOURCE);
-  const undefined_ = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [];
-  const built = spawnSync('cc', ['-shared', '-fPIC', ...undefined_, '-o', addon, source], { encoding: 'utf8' });
+  if (process.platform !== 'linux') return t.skip('elsewhere V8 keeps its memory from a forked child');
+  const built = spawnSync('cc', ['-shared', '-fPIC', '-o', addon, source], { encoding: 'utf8' });
   if (built.error) return t.skip('there is no C compiler');
   assert.equal(built.status, 0, built.stderr);
 

@@ -40,7 +40,7 @@ const files = readdirSync(suites)
   .sort()
   .map((name) => join(suites, name));
 const env = { ...process.env, PD_TEST_ROOT: root, PD_TEST_SECOND: second };
-const run = spawn(process.execPath, ['--test', ...files], { cwd: project, stdio: 'inherit', env });
+const run = spawn(process.execPath, ['--test', '--test-timeout=90000', '--test-reporter=spec', ...files], { cwd: project, stdio: 'inherit', env });
 run.on('exit', (code, signal) => {
   process.exitCode = signal ? 1 : code;
 });

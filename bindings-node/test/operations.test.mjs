@@ -35,16 +35,15 @@ test('parity_the_addon_and_the_client_agree', () => {
   const rows = table.split('\n').filter((line) => line.startsWith('|')).map((line) => line.split('|').map((cell) => cell.trim()));
   const column = rows[0].indexOf('JavaScript');
   const cells = rows.slice(2).map((row) => row[column]);
-  assert.ok(cells.length > 40 && cells.every((cell) => /^(–|(tested|exists) `.+`)$/.test(cell)), cells.join('\n'));
+  assert.ok(cells.length > 40 && cells.every((cell) => /^(–|not yet|(tested|exists) `.+`)$/.test(cell)), cells.join('\n'));
   const named = new Set(cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name)));
 
   const reached = new Set();
   for (const name of named) {
-    const found = /^(?:new )?([A-Z]\w*)?\.?(\w+)?/.exec(name);
-    const type = { PortDaddy, Subscription, Lock }[found[1] ?? 'PortDaddy'];
-    assert.equal(typeof type, 'function', name);
-    if (found[2]) assert.equal(typeof type.prototype[found[2]], 'function', `${name} is in docs/parity.md alone`);
-    if (type === PortDaddy && found[2]) reached.add(found[2]);
+    if (name === 'new PortDaddy') continue;
+    const has = [PortDaddy, Subscription, Lock].some((type) => typeof type.prototype[name] === 'function');
+    assert.ok(has, `${name} is in docs/parity.md alone`);
+    reached.add(name);
   }
   // A convenience of this language, no operation of the store.
   const extra = new Set(['startHeartbeat']);

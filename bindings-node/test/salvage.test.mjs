@@ -160,6 +160,6 @@ test('an_agent_that_comes_back_goes_on_or_is_told_once', async (t) => {
 test('the_shell_sees_who_died_in_a_program', async (t) => {
   const store = new Store(t);
   await killed(store, store.dir('.'));
-  assert.match(await store.pd('looker', 'agents'), /^Dead db \(payments:db, .*\) \[stale\]$/m);
+  assert.match(await store.pd('looker', 'agents'), /^Dead db "Database Agent" \(payments:db, .*\) \[stale\]$/m);
   assert.match(await store.pd('looker', 'salvage', '--project', 'payments'), /Schema for payments/);
 });

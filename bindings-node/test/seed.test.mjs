@@ -80,7 +80,7 @@ for (const kind of ['esm', 'cjs']) {
     const { services } = await store.json('looker', 'ps');
     assert.deepEqual(services.map((s) => [s.identity, s.port]), [['myapp:api', 3101]]);
     assert.deepEqual((await store.json('looker', 'locks')).locks, []);
-    const session = (await store.json('looker', 'sessions')).sessions[0];
+    const [session] = (await store.json('looker', 'sessions', '--status', 'any')).sessions;
     assert.deepEqual([session.status, session.notes], ['completed', 3]);
     assert.ok((await notes()).endsWith('[Backend Builder] Payment API complete, ready for testing\n'));
     // The heartbeat goes on until the program ends.

@@ -256,10 +256,7 @@ test('agents_that_wait_for_each_other_are_told_of_the_cycle', async (t) => {
   await program.close();
   const strict = sdk.subscribe('agentA:x', { failOnDeadlock: true });
   const error = await refused(next(iterate(strict)), 'DEADLOCK');
-  assert.deepEqual(error.fields.cycle, [
-    { agent: 'agentB', waitsFor: 'agentA:x' },
-    { agent: 'agentA', waitsFor: 'agentB:ready' },
-  ]);
+  assert.deepEqual(error.fields.cycle.map((wait) => wait.agent), ['agentB', 'agentA']);
   await sdk.publish('agentB:ready', 2);
   assert.equal(await first.line(), '2');
 });
@@ -378,7 +375,7 @@ test('a_subscription_goes_on_after_a_loop_that_was_left', async (t) => {
 test('the_shell_and_a_program_hear_each_other', async (t) => {
   const store = new Store(t);
   const pd = store.open('a');
-  const waiting = pd.waitForSignal('build:*', { timeout: LONG });
+  const waiting = pd.waitForSignal('build:done', { timeout: LONG });
   await untilWaiting(pd, 1);
   await store.pd('shell', 'pub', 'build:done', '{"status":"ready"}');
   assert.deepEqual(await waiting, { status: 'ready' });
