@@ -39,7 +39,13 @@ const files = readdirSync(suites)
   .filter((name) => name.endsWith('.test.mjs') && (named.length === 0 || named.includes(name)))
   .sort()
   .map((name) => join(suites, name));
-const env = { ...process.env, PD_TEST_ROOT: root, PD_TEST_SECOND: second };
+const native = readdirSync(join(project, 'node_modules')).find((name) => name.startsWith('port-daddy-'));
+const env = {
+  ...process.env,
+  PD_TEST_ROOT: root,
+  PD_TEST_SECOND: second,
+  PORT_DADDY_ADDON: join(project, 'node_modules', native, 'portdaddy.node'),
+};
 const run = spawn(process.execPath, ['--test', '--test-timeout=90000', '--test-reporter=spec', ...files], { cwd: project, stdio: 'inherit', env });
 run.on('exit', (code, signal) => {
   process.exitCode = signal ? 1 : code;
