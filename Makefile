@@ -1,12 +1,12 @@
-# Everything a developer or CI runs. `make demo` and `make test` need nothing but Rust, git and a shell.
+# Everything a developer or CI runs. `make demo` needs nothing but Rust, git and a shell; `make test` Node.js, too.
 CARGO ?= cargo
 PD = target/release/pd
 
-.PHONY: help demo test test-rust test-faults test-examples lint bench build install docs types npm clean
+.PHONY: help demo test test-rust test-faults test-node test-examples lint bench build install docs types npm clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
-	@echo 'make test     every suite: core, command line, examples'
+	@echo 'make test     every suite: core, command line, Node.js, examples'
 	@echo 'make lint     formatting, clippy, generated files, documentation, licences'
 	@echo 'make bench    measure against peers (installs redis-server and hyperfine where missing); ONLY=name for one'
 	@echo 'make install  install pd and port-daddy into cargo'\''s bin directory'
@@ -20,7 +20,7 @@ build:
 demo: build
 	PD=$(PD) examples/payment-day.sh
 
-test: test-rust test-faults test-examples
+test: test-rust test-faults test-node test-examples
 
 test-rust:
 	$(CARGO) test --workspace --locked
@@ -28,6 +28,11 @@ test-rust:
 # The same library, built so that it stops or dies where a test says.
 test-faults:
 	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) test --locked -p portdaddy-core --target-dir target/faults --test runner -- faults::
+
+# What was packed, installed in an empty project.
+test-node: npm
+	node bindings-node/test/install.mjs
+	tests/same-names
 
 # The examples run as users run them: with the released program.
 test-examples: build

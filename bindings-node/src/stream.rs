@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use portdaddy_core::{
@@ -31,7 +32,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             stream.ack(&client.coordinator()?, seq)
         }),
     },
-    Operation { name: "endStream", run: Run::Client(|client, arguments| client.streams.end(arguments)) },
+    Operation { name: "endStream", run: Run::Wait(|call| Box::pin(end(call))) },
 ];
 
 /// Where a stream's items come from.
@@ -82,6 +83,8 @@ enum Place {
     Here(Box<Source>, Option<Error>),
     /// A `next` has it.
     Reading(Cancel),
+    /// A cancelled `next` still has it; whoever waits for the end is woken then.
+    Ending(Option<Waker>),
     Ended,
 }
 
@@ -96,10 +99,9 @@ impl Streams {
         let (source, durable) = make(arguments)?;
         match self.0.lock().entry(id) {
             Entry::Occupied(_) => return Err(arguments.wrong("stream", "is the number of an open stream")),
-            Entry::Vacant(place) => place.insert(Arc::new(Stream {
-                place: Mutex::new(Place::Here(Box::new(source), None)),
-                durable,
-            })),
+            Entry::Vacant(place) => {
+                place.insert(Arc::new(Stream { place: Mutex::new(Place::Here(Box::new(source), None)), durable }))
+            }
         };
         json(&())
     }
@@ -112,13 +114,6 @@ impl Streams {
     fn find(&self, arguments: &mut Arguments) -> Result<Arc<Stream>> {
         let id: u64 = arguments.value("stream")?;
         self.0.lock().get(&id).cloned().ok_or_else(not_open)
-    }
-
-    fn end(&self, arguments: &mut Arguments) -> Result<String> {
-        let id: u64 = arguments.value("stream")?;
-        let stream = self.0.lock().remove(&id);
-        stream.ok_or_else(not_open)?.end()?;
-        json(&())
     }
 
     /// Ends all, with the client.
@@ -136,15 +131,34 @@ fn not_open() -> Error {
 }
 
 impl Stream {
+    /// Ends it, or begins to: then a `next` that was cancelled puts an end to it.
     fn end(&self) -> Result<()> {
-        let place = std::mem::replace(&mut *self.place.lock(), Place::Ended);
-        match place {
-            Place::Here(source, _) => source.close(),
+        let mut place = self.place.lock();
+        match std::mem::replace(&mut *place, Place::Ended) {
+            Place::Here(source, _) => {
+                drop(place);
+                source.close()
+            }
             Place::Reading(cancel) => {
+                *place = Place::Ending(None);
+                drop(place);
                 cancel.cancel();
                 Ok(())
             }
-            Place::Ended => Ok(()),
+            over => {
+                *place = over;
+                Ok(())
+            }
+        }
+    }
+
+    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.place.lock() {
+            Place::Ending(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
         }
     }
 
@@ -215,15 +229,25 @@ impl Drop for Reading {
     fn drop(&mut self) {
         let Some(source) = self.source.take() else { return };
         let mut place = self.stream.place.lock();
-        match &*place {
-            Place::Reading(_) => *place = Place::Here(source, self.failed.take()),
-            // It was ended meanwhile.
-            _ => {
-                drop(place);
-                drop(source);
-            }
+        if matches!(&*place, Place::Reading(_)) {
+            *place = Place::Here(source, self.failed.take());
+            return;
+        }
+        // It was ended meanwhile: nothing of it is left once whoever ended it hears so.
+        drop(place);
+        drop(source);
+        if let Place::Ending(Some(waker)) = std::mem::replace(&mut *self.stream.place.lock(), Place::Ended) {
+            waker.wake();
         }
     }
+}
+
+async fn end(mut call: Call) -> Result<Answer> {
+    let id: u64 = call.arguments.value("stream")?;
+    let stream = call.client.streams.0.lock().remove(&id).ok_or_else(not_open)?;
+    stream.end()?;
+    std::future::poll_fn(|cx| stream.poll_ended(cx)).await;
+    json(&()).map(Answer::from)
 }
 
 async fn next(mut call: Call) -> Result<Answer> {
