@@ -30,7 +30,6 @@ const { private: _private, devDependencies: _tools, ...published } = manifest;
 assemble({ ...published, optionalDependencies: { [platform.name]: platform.version } }, [
   [join(here, 'bin'), 'bin'],
   [join(here, 'dist'), 'dist'],
-  [join(here, 'install.js'), 'install.js'],
   [join(here, 'README.md'), 'README.md'],
 ]);
 

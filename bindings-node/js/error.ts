@@ -40,7 +40,7 @@ export class PortDaddyError extends Error {
   /** The stable code, the same in every language: `LOCK_HELD`. A code exists where a caller would act differently. */
   readonly code: ErrorCode;
   /** What to do next, where there is something to do. */
-  readonly hint?: string;
+  declare readonly hint?: string;
   /** The values of the sentence, by name. */
   readonly fields: Record<string, unknown>;
 

@@ -38,7 +38,7 @@ const chains = new AsyncLocalStorage<string>();
 /** Takes a lock; null where it is held and the options say not to wait. */
 export async function take(calls: Calls, name: string, options: LockOptions): Promise<(Grant & { lock: Lock }) | null> {
   const { signal, onWait, ...others } = options;
-  const args = [name, { ...others, chain: chains.getStore(), progress: onWait === undefined ? undefined : true }];
+  const args = [name, others, { chain: chains.getStore(), progress: onWait !== undefined }];
   const grant = await calls.call<Grant | null>('lock', args, {
     signal,
     progress: onWait as ((state: unknown) => void) | undefined,

@@ -83,7 +83,7 @@ function load(): Addon {
     });
   }
   throw new PortDaddyError('NO_ADDON', `the addon of port-daddy can't be loaded: ${(failure as Error).message}`, {
-    hint: `install ${name} anew; it needs glibc 2.28 or later`,
+    hint: `install ${name} anew; it needs the glibc that it was built with, or a later one`,
     fields,
     cause: failure,
   });

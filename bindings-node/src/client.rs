@@ -259,7 +259,7 @@ impl Client {
         let shared = Arc::new(Shared {
             pid: std::process::id(),
             options,
-            calls: Arc::new(Calls::new(&settle)?),
+            calls: Calls::new(&settle)?,
             handle: Mutex::new(Handle::Unopened),
             worker: Mutex::new(None),
             streams: Streams::default(),

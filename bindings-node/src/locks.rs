@@ -38,6 +38,12 @@ struct TakeOptions {
     timeout: Option<f64>,
     ttl: Option<i64>,
     purpose: Option<String>,
+}
+
+/// How the typed layer takes it: what stands around the call.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Around {
     chain: Option<String>,
     progress: bool,
 }
@@ -51,7 +57,8 @@ struct Taken<'a> {
 
 async fn lock(mut call: Call) -> Result<Answer> {
     let name: String = call.arguments.value("name")?;
-    let TakeOptions { blocking, timeout, ttl, purpose, chain, progress } = call.arguments.options()?;
+    let TakeOptions { blocking, timeout, ttl, purpose } = call.arguments.options()?;
+    let Around { chain, progress } = call.arguments.options()?;
     let mut options = LockOptions::default();
     options.blocking = blocking.unwrap_or(options.blocking);
     options.wait = timed(&call, timeout)?;

@@ -28,7 +28,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             let pd = client.coordinator()?;
             client.streams.open(a, |a| {
                 let how = subscribe(a)?;
-                Ok((Source::Messages(pd.subscribe(&how)?), Some(how)))
+                Ok((Source::Messages(pd.subscribe(&how)?), how.durable))
             })
         }),
     },

@@ -1,9 +1,11 @@
 //! How a call ends: exactly once, on the JavaScript thread, through one function per client.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use napi::bindgen_prelude::{FnArgs, Function};
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::threadsafe_function::{ThreadsafeCallContext, ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use parking_lot::{Mutex, RwLock};
 use portdaddy_core::{Cancel, Error, ErrorKind, Result};
@@ -13,13 +15,18 @@ use crate::error::{carrier, closed};
 /// What `settle` is called with: call, kind, text, notices.
 pub(crate) type Settled = FnArgs<(i64, &'static str, String, Option<String>)>;
 
+const PROGRESS: &str = "progress";
+
 /// Doesn't keep the process alive by itself, and its queue has no bound: calls in flight are the bound.
 type ToJavaScript = ThreadsafeFunction<Settled, (), Settled, Status, false, true>;
 
 /// The calls of a client that haven't settled, and the way back.
 pub(crate) struct Calls {
     pending: Mutex<Pending>,
-    /// None once the client is over and its last call has settled: JavaScript's function is let go.
+    /// Calls that JavaScript hasn't heard the end of. Changed on its thread alone, after what `settle` sent has arrived.
+    unheard: AtomicU64,
+    /// None once the client is over and JavaScript has heard of every call: its function is let go, on its own thread,
+    /// so that one who keeps the process alive for the last call still can.
     settle: RwLock<Option<ToJavaScript>>,
 }
 
@@ -29,11 +36,20 @@ struct Pending {
 }
 
 impl Calls {
-    pub(crate) fn new(settle: &Function<'_, Settled, ()>) -> napi::Result<Self> {
-        let settle =
-            settle.build_threadsafe_function::<Settled>().weak::<true>().build_callback(|settled| Ok(settled.value))?;
-        let pending = Pending { cancels: HashMap::new(), closed: false };
-        Ok(Self { pending: Mutex::new(pending), settle: RwLock::new(Some(settle)) })
+    pub(crate) fn new(settle: &Function<'_, Settled, ()>) -> napi::Result<Arc<Self>> {
+        let pending = Mutex::new(Pending { cancels: HashMap::new(), closed: false });
+        let this = Arc::new(Self { pending, unheard: AtomicU64::new(0), settle: RwLock::new(None) });
+        let calls = Arc::downgrade(&this);
+        let heard = move |settled: ThreadsafeCallContext<Settled>| {
+            if let Some(calls) = calls.upgrade().filter(|_| settled.value.data.1 != PROGRESS) {
+                calls.unheard.fetch_sub(1, Ordering::Relaxed);
+                calls.let_go_if_over();
+            }
+            Ok(settled.value)
+        };
+        let settle = settle.build_threadsafe_function::<Settled>().weak::<true>().build_callback(heard)?;
+        *this.settle.write() = Some(settle);
+        Ok(this)
     }
 
     /// Begins a call, unless the client is closed. With `last` it is closed from now on.
@@ -45,6 +61,7 @@ impl Calls {
         pending.closed = last;
         let cancel = Cancel::new();
         pending.cancels.insert(call, cancel.clone());
+        self.unheard.fetch_add(1, Ordering::Relaxed);
         Ok(cancel)
     }
 
@@ -66,32 +83,23 @@ impl Calls {
         self.let_go_if_over();
     }
 
-    /// Closed, and every call has settled.
+    /// Closed, and JavaScript has heard of every call. Asked on its thread.
     pub(crate) fn is_over(&self) -> bool {
-        let pending = self.pending.lock();
-        pending.closed && pending.cancels.is_empty()
+        self.unheard.load(Ordering::Relaxed) == 0 && self.pending.lock().closed
     }
 
     /// Tells JavaScript something about a call that goes on.
     pub(crate) fn progress(&self, call: i64, text: String) {
-        self.send((call, "progress", text, None));
+        self.send((call, PROGRESS, text, None));
     }
 
     /// Settles a call, and tells whether JavaScript will hear of it.
     pub(crate) fn settle(&self, call: i64, answer: Result<String>, notices: Option<String>) -> bool {
-        let delivered = match answer {
+        self.pending.lock().cancels.remove(&call);
+        match answer {
             Ok(text) => self.send((call, "value", text, notices)),
             Err(e) => self.send((call, "error", carrier(&e), notices)),
-        };
-        let over = {
-            let mut pending = self.pending.lock();
-            pending.cancels.remove(&call);
-            pending.closed && pending.cancels.is_empty()
-        };
-        if over {
-            self.let_go();
         }
-        delivered
     }
 
     fn send(&self, settled: (i64, &'static str, String, Option<String>)) -> bool {
@@ -123,14 +131,14 @@ impl Calls {
 
 /// The duty to settle a call. Dropped without it (a panic, a thread that ended), the call settles with an error.
 pub(crate) struct Duty<F: FnOnce() -> Option<String>> {
-    calls: std::sync::Arc<Calls>,
+    calls: Arc<Calls>,
     call: i64,
     /// What the caller is to be told besides; none once it is settled.
     notices: Option<F>,
 }
 
 impl<F: FnOnce() -> Option<String>> Duty<F> {
-    pub(crate) fn new(calls: std::sync::Arc<Calls>, call: i64, notices: F) -> Self {
+    pub(crate) fn new(calls: Arc<Calls>, call: i64, notices: F) -> Self {
         Self { calls, call, notices: Some(notices) }
     }
 

@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use portdaddy_core::{
-    ActivityFollower, Cancel, Coordinator, Error, ErrorKind, NoteFollower, Result, Subscribe, Subscription, Wait,
+    ActivityFollower, Cancel, Coordinator, Error, ErrorKind, NoteFollower, Result, Subscription, Wait,
 };
 
 use crate::call::Arguments;
@@ -52,6 +51,15 @@ impl Source {
         }
     }
 
+    /// What was read together with the last item.
+    fn take_read(&mut self) -> Result<Option<String>> {
+        match self {
+            Source::Messages(source) => source.take_read()?.map(|item| json(&item)).transpose(),
+            Source::Notes(source) => source.take_read().map(|item| json(&item)).transpose(),
+            Source::Activity(source) => source.take_read().map(|item| json(&item)).transpose(),
+        }
+    }
+
     fn close(self) -> Result<()> {
         match self {
             Source::Messages(subscription) => subscription.close(),
@@ -66,10 +74,8 @@ pub(crate) struct Streams(Mutex<HashMap<u64, Arc<Stream>>>);
 
 struct Stream {
     place: Mutex<Place>,
-    /// How it was subscribed; none for what isn't a subscription.
-    how: Option<Subscribe>,
-    /// Stores positions while the subscription itself waits for its next message.
-    positions: Mutex<Option<Subscription>>,
+    /// The name of its position, for a durable subscription.
+    durable: Option<String>,
 }
 
 enum Place {
@@ -84,16 +90,15 @@ impl Streams {
     pub(crate) fn open(
         &self,
         arguments: &mut Arguments,
-        make: impl FnOnce(&mut Arguments) -> Result<(Source, Option<Subscribe>)>,
+        make: impl FnOnce(&mut Arguments) -> Result<(Source, Option<String>)>,
     ) -> Result<String> {
         let id: u64 = arguments.value("stream")?;
-        let (source, how) = make(arguments)?;
+        let (source, durable) = make(arguments)?;
         match self.0.lock().entry(id) {
             Entry::Occupied(_) => return Err(arguments.wrong("stream", "is the number of an open stream")),
             Entry::Vacant(place) => place.insert(Arc::new(Stream {
                 place: Mutex::new(Place::Here(Box::new(source), None)),
-                how,
-                positions: Mutex::new(None),
+                durable,
             })),
         };
         json(&())
@@ -143,17 +148,14 @@ impl Stream {
         }
     }
 
+    /// While a `next` waits as well: the position is the name's, not the subscription's.
     fn ack(&self, coordinator: &Coordinator, seq: i64) -> Result<String> {
-        let Some(how) = &self.how else {
-            return Err(Error::invalid("ack: only a subscription has a position to store").with("operation", "ack"));
-        };
-        let mut positions = self.positions.lock();
-        let positions = match &mut *positions {
-            Some(positions) => positions,
-            none => none.insert(coordinator.subscribe(how)?),
-        };
-        positions.ack(seq)?;
-        json(&())
+        match &self.durable {
+            Some(name) => json(&coordinator.ack(name, seq)?),
+            None => Err(Error::invalid("ack: this stream has no position to store")
+                .with("operation", "ack")
+                .hint("subscribe with a name for it (as)")),
+        }
     }
 }
 
@@ -190,12 +192,11 @@ impl Reading {
         let mut text = "[".to_owned();
         let first = source.next(&Wait { timeout: None, cancel: Some(cancel.clone()) }).await?;
         text.extend(first);
-        let at_hand = Wait::at_most(Duration::ZERO);
         for _ in 1..MOST_ITEMS {
             if text.len() > MOST_BYTES {
                 break;
             }
-            match source.next(&at_hand).await {
+            match source.take_read() {
                 Ok(None) => break,
                 Ok(Some(item)) => text.extend([",", &item]),
                 // What was read goes over first.

@@ -256,7 +256,7 @@ if (role) {
       await pd.start('followNotes', 2, {});
       await pd.start('followActivity', 3, { type: 'none.' });
       const waits = [
-        pd.start('lock', 'l', { progress: true }),
+        pd.start('lock', 'l', {}, { progress: true }),
         pd.start('waitForSignal', 'never', {}),
         pd.start('waitForService', ['a:b'], {}),
         ...[1, 2, 3].map((stream) => pd.start('next', stream)),
@@ -372,7 +372,7 @@ if (role) {
       },
       DEADLOCK: async (pd) => {
         const { chain } = await pd.start('lock', 'mine', {});
-        return pd.start('lock', 'mine', { chain });
+        return pd.start('lock', 'mine', {}, { chain });
       },
       TIMEOUT: (pd) => pd.start('waitForSignal', 'never', { timeout: 0.5 }),
       PORT_TAKEN: async (pd, other) => {

@@ -161,6 +161,11 @@ impl ActivityFollower {
         self.receive(Sleeping::Task, wait).await
     }
 
+    /// The next entry of those that were read together with the last one; none where more must be read.
+    pub fn take_read(&mut self) -> Option<Activity> {
+        self.batch.pop_front()
+    }
+
     async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Activity>> {
         if let Some(entry) = self.batch.pop_front() {
             return Ok(Some(entry));

@@ -238,6 +238,11 @@ impl NoteFollower {
         self.receive(Sleeping::Task, wait).await
     }
 
+    /// The next note of those that were read together with the last one; none where more must be read.
+    pub fn take_read(&mut self) -> Option<Note> {
+        self.batch.pop_front()
+    }
+
     async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Note>> {
         if let Some(note) = self.batch.pop_front() {
             return Ok(Some(note));

@@ -215,6 +215,23 @@ impl Coordinator {
         Ok(this)
     }
 
+    /// Stores that a durable subscriber has handled everything up to `seq`, as [`Subscription::ack`] does.
+    ///
+    /// # Errors
+    /// `INVALID` for an empty or overlong name, `STORE_*`.
+    pub fn ack(&self, subscriber: &str, seq: i64) -> Result<()> {
+        check_name("subscriber", subscriber, 128)?;
+        self.inner.db.write(Durability::Process, |tx| {
+            let scope = self.inner.scope_row(tx)?;
+            tx.prepare_cached(
+                "INSERT INTO cursors (scope, name, seq, at_ms) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (scope, name) DO UPDATE SET seq = max(seq, ?3), at_ms = ?4",
+            )?
+            .execute((scope, subscriber, seq, tx.now.wall_ms))?;
+            Ok(())
+        })
+    }
+
     /// Waits for a channel's signal and gives its payload: at once if the channel's newest message is at most 24 hours
     /// old. Warnings go to [`take_notices`](Self::take_notices).
     ///
@@ -314,26 +331,25 @@ impl Subscription {
         }
     }
 
+    /// The next message or warning of those that were read together with the last one; none where more must be read.
+    ///
+    /// # Errors
+    /// `STORE_*`: that it was delivered could not be recorded. It stays at hand.
+    pub fn take_read(&mut self) -> Result<Option<Event>> {
+        self.at_hand()
+    }
+
     /// Stores that everything up to `seq` was handled, for a durable subscription: the next one of that name goes on
     /// after it. Never moves back.
     ///
     /// # Errors
     /// `INVALID` for a subscription without a durable name, `STORE_*`.
-    pub fn ack(&mut self, seq: i64) -> Result<()> {
-        let Some(name) = &self.how.durable else {
-            return Err(Error::invalid("this subscription has no durable position to store")
-                .hint("subscribe with a durable name (--as NAME)"));
-        };
-        let inner = &self.coordinator.inner;
-        inner.db.write(Durability::Process, |tx| {
-            let scope = inner.scope_row(tx)?;
-            tx.prepare_cached(
-                "INSERT INTO cursors (scope, name, seq, at_ms) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (scope, name) DO UPDATE SET seq = max(seq, ?3), at_ms = ?4",
-            )?
-            .execute((scope, name, seq, tx.now.wall_ms))?;
-            Ok(())
-        })
+    pub fn ack(&self, seq: i64) -> Result<()> {
+        match &self.how.durable {
+            Some(name) => self.coordinator.ack(name, seq),
+            None => Err(Error::invalid("this subscription has no durable position to store")
+                .hint("subscribe with a durable name (--as NAME)")),
+        }
     }
 
     /// The patterns that have delivered at least one message.
