@@ -284,6 +284,11 @@ const roles = {
     });
   },
 
+  /** Where its database is. */
+  async place() {
+    say(await open().whoami().catch(told));
+  },
+
   // How a process ends.
 
   /** With a client that is open, used and idle. */

@@ -92,6 +92,23 @@ test('another_working_tree_is_a_merge_ahead', async (t) => {
   assert.deepEqual(inner.conflicts.map((c) => [c.sameWorktree, c.witness]), [[true, 'docs/a.md']]);
 });
 
+test('claims_meet_on_disk_across_repositories_and_outside', async (t) => {
+  const store = new Store(t);
+  const [outer, inner] = [store.repository('outer'), store.repository('outer/vendor/lib')];
+  store.write('outer/vendor/lib/src/a.rs');
+  const [top, low, out] = [store.open('top', { cwd: outer }), store.open('low', { cwd: inner }), store.open('out')];
+  await start(low, 'Inner', 'src/a.rs');
+  const { conflicts } = await start(top, 'Outer', 'vendor/**', 'docs');
+  assert.deepEqual(conflicts.map((c) => [c.witness, c.exists, c.sameWorktree]), [['vendor/lib/src/a.rs', true, true]]);
+  // Outside any repository, by the path from the root of the disk.
+  const outside = await start(out, 'All', 'outer/docs/x');
+  assert.equal(outside.conflicts[0].with.pattern, 'docs');
+  assert.ok(outside.conflicts[0].witness.endsWith('/outer/docs/x'), outside.conflicts[0].witness);
+  // And from inside, what only the absolute path tells.
+  await out.claimFiles('outer/vendor/lib/tests');
+  assert.equal((await low.claimFiles('tests/t.rs')).conflicts[0].witness, 'tests/t.rs');
+});
+
 test('the_dead_block_nobody_and_the_ended_are_gone', async (t) => {
   const store = new Store(t);
   const child = store.child('work', 'dead');

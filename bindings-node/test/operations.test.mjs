@@ -1,14 +1,14 @@
 // That every operation and every error is there: docs/parity.md, the addon and the client agree.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
 import * as client from 'port-daddy/client';
 
-import { Store, occupied, refused } from './setup.mjs';
+import { OURS, Store, emptyDatabase, occupied, refused } from './setup.mjs';
 
 const { PortDaddy, PortDaddyError, Subscription, Lock, ERROR_CODES } = client;
 const require = createRequire(import.meta.url);
@@ -72,26 +72,6 @@ test('esm_and_commonjs_are_one', () => {
   assert.equal(required.PortDaddy, PortDaddy);
   assert.equal(required.PortDaddyError, PortDaddyError);
 });
-
-/** A file that is an empty database of this program's, from a version to come. */
-function newer(file) {
-  const page = Buffer.alloc(4096);
-  page.write('SQLite format 3\0', 0, 'latin1');
-  page.writeUInt16BE(4096, 16);
-  page.set([1, 1, 0, 64, 32, 32], 18);
-  page.writeUInt32BE(1, 24);
-  page.writeUInt32BE(1, 28);
-  page.writeUInt32BE(4, 44);
-  page.writeUInt32BE(1, 56);
-  page.writeUInt32BE(9999, 60);
-  page.writeUInt32BE(0x50744479, 68);
-  page.writeUInt32BE(1, 92);
-  page.writeUInt32BE(3_045_000, 96);
-  page[100] = 0x0d;
-  page.writeUInt16BE(4096, 105);
-  mkdirSync(join(file, '..'), { recursive: true, mode: 0o700 });
-  writeFileSync(file, page);
-}
 
 /** How each kind is provoked, and what its error carries. */
 const provocations = {
@@ -161,7 +141,7 @@ const provocations = {
   },
   STORE_NEWER: async ({ store }) => {
     const db = join(store.root, 'newer', 'pd.db');
-    newer(db);
+    emptyDatabase(db, { applicationId: OURS, version: 9999 });
     return [store.open('a', { db }).status(), ['schema']];
   },
   STORE_IO: async ({ store }) => [store.open('a', { db: join(store.write('file'), 'pd.db') }).status(), ['path']],

@@ -82,6 +82,19 @@ test('a_wait_on_a_database_that_was_removed_ends', async (t) => {
   await ended;
 });
 
+test('an_agent_that_left_while_its_shell_waited_is_back_when_it_is_granted_the_lock', async (t) => {
+  const store = new Store(t);
+  const b = store.open('b');
+  const held = await b.lock('m', now);
+  const waiting = store.start('pd', ['lock', 'm', '--wait'], { agent: 'a' });
+  await untilQueued(b, 'm', 1);
+  await store.pd('a', 'agent', 'unregister');
+  await held.release();
+  await waiting.end();
+  const { agent, holderState } = await b.lockInfo('m');
+  assert.deepEqual([agent, holderState], ['a', 'active'], 'nobody would ever free it');
+});
+
 test('the_longest_timeout_is_no_panic', async (t) => {
   const store = new Store(t);
   const a = store.open('a');

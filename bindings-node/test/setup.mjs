@@ -255,3 +255,22 @@ export async function next(iterator) {
   assert.ok(!done, 'the stream has ended');
   return value;
 }
+
+/** What marks a database as this program's. */
+export const OURS = 0x50744479;
+
+/** Writes an empty database, as SQLite does, with these two numbers in its header. */
+export function emptyDatabase(file, { applicationId, version }) {
+  const page = Buffer.alloc(4096);
+  page.write('SQLite format 3\0', 0, 'latin1');
+  page.writeUInt16BE(4096, 16);
+  page.set([1, 1, 0, 64, 32, 32], 18);
+  for (const [at, value] of [[24, 1], [28, 1], [44, 4], [56, 1], [60, version], [68, applicationId], [92, 1], [96, 3_045_000]]) {
+    page.writeUInt32BE(value, at);
+  }
+  // The one table's page: no cells, and all of it free.
+  page[100] = 0x0d;
+  page.writeUInt16BE(4096, 105);
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  writeFileSync(file, page);
+}

@@ -266,6 +266,40 @@ function ignore(waiting) {
   waiting.catch(() => {});
 }
 
+test('a_killed_waiter_closes_no_cycle', async (t) => {
+  const store = new Store(t);
+  const b = store.open('agentB');
+  await b.registerAgent();
+  const other = store.start('pd', ['sub', 'agentB:ready', '-q'], { agent: 'agentA' });
+  await untilWaiting(b, 1);
+  const strict = { failOnDeadlock: true };
+  await refused(next(iterate(b.subscribe('agentA:ready', strict))), 'DEADLOCK');
+  await other.kill();
+  const sub = b.subscribe('agentA:ready', strict);
+  const waiting = next(iterate(sub));
+  await untilWaiting(b, 1);
+  await b.publish('agentA:ready', 1);
+  assert.equal((await waiting).payload, 1);
+});
+
+test('a_channel_that_could_be_several_agents_closes_no_cycle', async (t) => {
+  const store = new Store(t);
+  const [a, b, twin] = [store.open('a'), store.open('b'), store.open('twin')];
+  await a.registerAgent({ identity: 'pay:web' });
+  await b.registerAgent({ identity: 'pay:api' });
+  const first = store.start('pd', ['sub', 'pay:api', '-q'], { agent: 'a' });
+  await untilWaiting(b, 1);
+  const strict = { failOnDeadlock: true };
+  await refused(next(iterate(b.subscribe('pay:web:done', strict))), 'DEADLOCK');
+  await twin.registerAgent({ identity: 'pay:web' });
+  const waiting = next(iterate(b.subscribe('pay:web:done', strict)));
+  await untilWaiting(b, 2);
+  await b.publish('pay:web:done', 1);
+  assert.equal((await waiting).payload, 1);
+  await b.publish('pay:api', 2);
+  assert.equal(await first.line(), '2');
+});
+
 test('the_death_of_a_channel_s_owner_is_told', async (t) => {
   const store = new Store(t);
   const pd = store.open('tests');
@@ -352,7 +386,7 @@ test('a_subscription_ends_with_its_signal', async (t) => {
   controller.abort();
   assert.deepEqual(await waiting, { value: undefined, done: true });
   await closed;
-  assert.deepEqual((await pd.status()).waiters, []);
+  await untilWaiting(pd, 0);
   await refused(pd.subscribe('x', { signal: AbortSignal.abort() }).ready, 'CANCELLED');
 });
 

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { Store, refused, untilWaiting } from './setup.mjs';
+import { OURS, Store, emptyDatabase, refused, untilWaiting } from './setup.mjs';
 
 const texts = ({ notes }) => notes.map((n) => n.text);
 
@@ -62,6 +62,68 @@ test('a_file_that_is_no_database_is_refused_and_left_alone', async (t) => {
     const error = await refused(store.open('a').note('x'), 'STORE_CORRUPT');
     assert.ok(error.message.includes(store.db), error.message);
     assert.equal(readFileSync(store.db, 'utf8'), text);
+  }
+});
+
+test('another_program_s_database_is_refused_and_left_alone', async (t) => {
+  for (const numbers of [{ applicationId: 7, version: 0 }, { applicationId: 7, version: 99 }, { applicationId: 0, version: 1 }]) {
+    const store = new Store(t);
+    emptyDatabase(store.db, numbers);
+    const before = readFileSync(store.db);
+    const error = await refused(store.open('a').note('x'), 'STORE_CORRUPT');
+    assert.match(error.message, /another program/);
+    assert.deepEqual(readFileSync(store.db), before);
+  }
+});
+
+test('a_newer_version_s_file_is_refused', async (t) => {
+  const store = new Store(t);
+  emptyDatabase(store.db, { applicationId: OURS, version: 9999 });
+  const error = await refused(store.open('a').note('x'), 'STORE_NEWER');
+  assert.equal(error.fields.schema, 9999);
+  assert.match(error.hint, /upgrade/);
+});
+
+test('a_creator_killed_at_any_moment_leaves_a_store_or_nothing', async (t) => {
+  for (let round = 0; round < 8; round++) {
+    const store = new Store(t);
+    const creator = store.child('create', 'creator');
+    assert.equal(await creator.said(), 'ready');
+    creator.go();
+    const moment = performance.now() + round;
+    while (performance.now() < moment);
+    await creator.kill();
+    const pd = store.open('next');
+    await pd.note('works');
+    assert.ok((await pd.doctor()).every((check) => check.ok));
+  }
+});
+
+test('the_place_is_the_call_s_the_variable_s_or_the_user_s', async (t) => {
+  const store = new Store(t);
+  const home = store.dir('home');
+  const at = async (env) => {
+    const all = { PORT_DADDY_DB: '', HOME: '', XDG_STATE_HOME: '', ...env };
+    return store.child('place', 'a', { db: undefined }, { env: all }).said();
+  };
+  const nowhere = await at({});
+  assert.equal(nowhere.code, 'STORE_LOCATION');
+  if (process.platform === 'linux') {
+    assert.equal((await at({ HOME: home })).db, join(home, '.local/state/port-daddy/port-daddy.db'));
+    const state = join(home, 'state');
+    assert.equal((await at({ HOME: home, XDG_STATE_HOME: state })).db, join(state, 'port-daddy/port-daddy.db'));
+  }
+  const named = join(home, 'a/b/c.db');
+  assert.equal((await at({ HOME: home, PORT_DADDY_DB: named })).db, named);
+  await refused(store.open('a', { db: '' }).status(), 'INVALID');
+});
+
+test('a_bad_variable_is_named', async (t) => {
+  const store = new Store(t);
+  for (const [name, value] of [['PORT_DADDY_SCOPE', 'two words'], ['PORT_DADDY_WAKE', 'loudly'], ['PORT_DADDY_AGENT', 'two words']]) {
+    const error = await store.child('place', undefined, {}, { env: { [name]: value } }).said();
+    assert.equal(error.code, 'INVALID');
+    assert.ok(error.message.includes(name) && error.message.includes(value), error.message);
   }
 });
 
