@@ -275,7 +275,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * await pd.note('Created POST /api/payments', { type: 'commit' });
    */
   async note(text: string, options: Omit<NewNote, 'text'> = {}): Promise<WrittenNote> {
-    return this.#call('note', [{ ...record('note', options), text }]);
+    return this.#call('note', [{ ...record('note', options), text: given(text) }]);
   }
 
   /**
@@ -509,7 +509,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * const { port } = await pd.claim('payments:frontend');
    */
   async claim(identity: string, options: Omit<ClaimPort, 'identity'> = {}): Promise<PortClaim> {
-    return this.#call('claim', [{ ...record('claim', options), identity }]);
+    return this.#call('claim', [{ ...record('claim', options), identity: given(identity) }]);
   }
 
   /**
@@ -746,6 +746,11 @@ function waiting<T extends WithLockOptions>(operation: string, options: T): T {
 }
 
 /** One or several. What is neither, the native side refuses. */
+/** An argument that must be there: null says what is wrong with it, where leaving it out would say something else. */
+function given(argument: string): string {
+  return argument ?? (null as unknown as string);
+}
+
 function list(names: string | string[]): string[] {
   return typeof names === 'string' ? [names] : names;
 }

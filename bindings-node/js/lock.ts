@@ -112,11 +112,10 @@ export class Lock {
 
   async #release(): Promise<void> {
     try {
-      await this.#calls.call('unlock', [this.name, { token: this.token }]);
+      await this.#calls.call('releaseLock', [this.name, this.token]);
     } catch (error) {
-      const { code } = error as PortDaddyError;
-      if (code.startsWith('STORE_')) this.#released = undefined;
-      throw this.#lost(error as PortDaddyError);
+      if ((error as PortDaddyError).code.startsWith('STORE_')) this.#released = undefined;
+      throw error;
     }
   }
 

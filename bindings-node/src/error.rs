@@ -15,7 +15,7 @@ pub(crate) fn carrier(error: &Error) -> String {
     if let Some(hint) = error.next_step() {
         carrier.insert("hint".to_owned(), hint.into());
     }
-    let fields: Map<String, Value> = error.fields().iter().map(|(name, value)| (camel(name), value.clone())).collect();
+    let fields: Map<String, Value> = error.fields().iter().map(|(name, value)| (camel(name), renamed(value))).collect();
     carrier.insert("fields".to_owned(), fields.into());
     let mut causes = Vec::new();
     let mut source = error.source();
@@ -27,6 +27,15 @@ pub(crate) fn carrier(error: &Error) -> String {
         carrier.insert("cause".to_owned(), causes.join(": ").into());
     }
     Value::Object(carrier).to_string()
+}
+
+/// A field's value, the names within it as in JavaScript, too: all of them are the library's.
+fn renamed(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members.iter().map(|(name, value)| (camel(name), renamed(value))).collect(),
+        Value::Array(items) => items.iter().map(renamed).collect(),
+        other => other.clone(),
+    }
 }
 
 /// An error that is thrown where nothing can be settled. Its message is the carrier.

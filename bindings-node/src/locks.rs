@@ -20,6 +20,10 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         }),
     },
     Operation {
+        name: "releaseLock",
+        run: Run::Now(|pd, a| json(&pd.release_lock(&a.value::<String>("name")?, a.value("token")?)?)),
+    },
+    Operation {
         name: "extendLock",
         run: Run::Now(|pd, a| {
             let (name, ttl): (String, i64) = (a.value("name")?, a.milliseconds("ttl")?);

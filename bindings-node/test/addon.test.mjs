@@ -479,7 +479,7 @@ if (role) {
       const holder = spawn(process.execPath, [here, 'holder', db], { cwd: dir, stdio: ['pipe', 'pipe', 'inherit'] });
       await once(createInterface(holder.stdout), 'line');
       const pd = open(db, 'me');
-      const lock = pd.start('lock', 'l', { progress: true, timeout: 30_000 });
+      const lock = pd.start('lock', 'l', { timeout: 30_000 }, { progress: true });
       await lock.progress;
       holder.kill('SIGKILL');
       assert.ok((await lock).token > 0);

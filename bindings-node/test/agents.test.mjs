@@ -130,6 +130,7 @@ test('who_leaves_leaves_nothing_behind', async (t) => {
   assert.deepEqual((await looker.agents()).agents, []);
   assert.deepEqual((await looker.agents({ left: true })).agents.map((a) => a.id), ['a']);
   await guarded.release();
+  assert.equal((await looker.agent('a')).state, 'left', 'letting go is no sign of life');
   await pd.note('x');
   const back = await seen(looker, 'a');
   assert.deepEqual([back.state, back.proofs.length], ['active', 1], 'its handle vouches for it again');

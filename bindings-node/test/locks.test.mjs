@@ -99,8 +99,7 @@ test('a_lease_ends_on_time_and_says_so', async (t) => {
   await refused(lock.release(), 'LEASE_LOST');
   await taken.release();
   const unnoticed = await a.lock('m', { ttl: 1 });
-  const { expiresMs } = await unnoticed.info();
-  await until(() => Date.now() > expiresMs + 1, 'the end of the lease');
+  await until(async () => (await b.lockInfo('m')) === null, 'the end of the lease');
   await refused(unnoticed.release(), 'LEASE_LOST');
   assert.ok(await b.lock('m', now));
 });
@@ -210,7 +209,7 @@ test('two_agents_crosswise_are_told_at_once', async (t) => {
   assert.ok(error && !(first && second));
   assert.equal(error.code, 'DEADLOCK');
   assert.match(error.message, /(a|b) holds (one|two) and would wait for (one|two); (a|b) holds (one|two) and waits for (one|two)/);
-  assert.equal(error.fields.cycle.length, 2);
+  assert.deepEqual(error.fields.cycle.map((wait) => typeof wait.waitsFor), ['string', 'string']);
 });
 
 test('locks_of_two_scopes_do_not_block_and_say_so', async (t) => {

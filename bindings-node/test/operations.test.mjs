@@ -51,7 +51,7 @@ test('parity_the_addon_and_the_client_agree', () => {
   assert.deepEqual(missing, [], 'missing in docs/parity.md');
 
   // What the native side can do is reachable: under its own name, or as a part of a stream.
-  const parts = { next: Subscription, endStream: Subscription, ack: Subscription };
+  const parts = { next: Subscription, endStream: Subscription, ack: Subscription, releaseLock: Lock };
   const { native } = addon();
   const operations = native.operations();
   assert.equal(new Set(operations).size, operations.length);

@@ -386,7 +386,7 @@ test('a_subscription_ends_with_its_signal', async (t) => {
   controller.abort();
   assert.deepEqual(await waiting, { value: undefined, done: true });
   await closed;
-  await untilWaiting(pd, 0);
+  assert.deepEqual((await pd.status()).waiters, []);
   await refused(pd.subscribe('x', { signal: AbortSignal.abort() }).ready, 'CANCELLED');
 });
 

@@ -7,7 +7,7 @@ use crate::activity;
 use crate::agents;
 use crate::db::{Now, Tx};
 use crate::error::{Error, Result};
-use crate::life;
+use crate::life::{self, Liveness, Verdict};
 use crate::waiters::{self, Waiter};
 use crate::wake::Topic;
 
@@ -29,6 +29,15 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn expired(&self, now: Now) -> bool {
         self.expires_awake_ms.is_some_and(|e| self.boot != now.boot || e <= now.awake_ms)
+    }
+
+    /// Whether the lease has ended or what the lock lives by is gone, as far as a read can tell.
+    pub(super) fn is_void(&self, conn: &Connection, now: Now, liveness: &dyn Liveness) -> Result<bool> {
+        Ok(self.expired(now)
+            || match &self.live {
+                Some(live) => !life::live_held(liveness, live),
+                None => matches!(agents::verdict(conn, &self.agent, now, liveness)?, Some(Verdict::Dead { .. })),
+            })
     }
 }
 

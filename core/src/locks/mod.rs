@@ -16,6 +16,7 @@ mod grant;
 mod queue;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -424,6 +425,18 @@ impl Coordinator {
         result
     }
 
+    /// Releases one grant of a lock, by its token, as [`Lock::release`] does: for a guard that lives in another language.
+    ///
+    /// # Errors
+    /// `LEASE_LOST` if that grant has ended, `INVALID`, `STORE_*`.
+    pub fn release_lock(&self, name: &str, token: i64) -> Result<()> {
+        check_name("lock", name, 128)?;
+        match self.inner.db.read(|conn| self.inner.known_scope_row(conn))? {
+            Some(scope) => self.release_grant(scope, name, token),
+            None => self.inner.db.read(|conn| Err(lease_lost(conn, name, None)?)),
+        }
+    }
+
     /// Ends the lease of a lock this many milliseconds from now, whatever its TTL was.
     ///
     /// # Errors
@@ -460,8 +473,12 @@ impl Coordinator {
             Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
         };
         let void = self.inner.db.read(|conn| {
-            let mut void = rows(conn)?;
-            void.retain(|r| r.expired(now) || r.live.as_ref().is_some_and(|l| !life::live_held(&*inputs.liveness, l)));
+            let mut void = Vec::new();
+            for row in rows(conn)? {
+                if row.is_void(conn, now, &*inputs.liveness)? {
+                    void.push(row);
+                }
+            }
             Ok(void)
         })?;
         if !void.is_empty() {
@@ -484,17 +501,27 @@ impl Coordinator {
         })
     }
 
-    /// The lock of that name in the caller's scope, if it is held.
+    /// The lock of that name in the caller's scope, if it is held. A grant that is found void by looking ends.
     ///
     /// # Errors
     /// `INVALID`, `STORE_*`.
     pub fn lock_info(&self, name: &str) -> Result<Option<LockInfo>> {
         check_name("lock", name, 128)?;
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
-        self.inner.db.read(|conn| {
+        let found = self.inner.db.read(|conn| {
             let Some(scope) = self.inner.known_scope_row(conn)? else { return Ok(None) };
-            load(conn, scope, name)?.map(|row| info(conn, &row, now, &*inputs.liveness)).transpose()
-        })
+            let Some(row) = load(conn, scope, name)? else { return Ok(None) };
+            let void = row.is_void(conn, now, &*inputs.liveness)?;
+            Ok(Some((row, void)))
+        })?;
+        let Some((mut row, void)) = found else { return Ok(None) };
+        if void {
+            match self.inner.db.write(Durability::Process, |tx| settle(tx, row.scope, name))? {
+                Some(next) => row = next,
+                None => return Ok(None),
+            }
+        }
+        self.inner.db.read(|conn| info(conn, &row, now, &*inputs.liveness).map(Some))
     }
 
     fn chain(&self, options: &LockOptions) -> Result<Vec<i64>> {
@@ -584,14 +611,19 @@ fn info(conn: &Connection, row: &Row, now: Now, liveness: &dyn life::Liveness) -
         (None, None) => None,
     };
     let mut statement = conn.prepare_cached(
-        "SELECT agent, since_ms FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 ORDER BY ticket",
+        "SELECT agent, since_ms, live FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 ORDER BY ticket",
     )?;
-    let waiting: Vec<(String, i64)> =
-        statement.query_map((row.scope, &row.name), |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
-    let waiters = waiting
-        .into_iter()
-        .map(|(agent, since_ms)| Ok(LockWaiter { agent_name: names.of(conn, &agent)?, agent, since_ms }))
-        .collect::<Result<_>>()?;
+    let waiting: Vec<(String, i64, String)> = statement
+        .query_map((row.scope, &row.name), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    // Many may wait in one handle: its life is looked at once.
+    let mut alive = BTreeMap::new();
+    let mut waiters = Vec::new();
+    for (agent, since_ms, live) in waiting {
+        if *alive.entry(live).or_insert_with_key(|live| life::live_held(liveness, live)) {
+            waiters.push(LockWaiter { agent_name: names.of(conn, &agent)?, agent, since_ms });
+        }
+    }
     Ok(LockInfo {
         name: row.name.clone(),
         token: row.token,

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::grant::{Row, grant_to, load, settle, wake_first};
 use super::{LockOptions, info, lease_lost, timed_out};
-use crate::agents;
 use crate::coordinator::Coordinator;
-use crate::db::{Durability, Now};
+use crate::db::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::life;
 use crate::sys::watch::DeathWatch;
@@ -51,14 +50,15 @@ impl Queue<'_> {
                 self.settle()?;
                 continue;
             };
+            let liveness = &*inner.db.inputs().liveness;
             if !told {
                 told = true;
                 if let Some(on_wait) = &options.on_wait {
-                    let liveness = &*inner.db.inputs().liveness;
                     on_wait(&waiting.read(|conn| info(conn, &holder, now, liveness))?);
                 }
             }
-            if holder.expired(now) || died.swap(false, Ordering::SeqCst) || self.is_void(&holder, now)? {
+            let void = waiting.read(|conn| holder.is_void(conn, now, liveness))?;
+            if died.swap(false, Ordering::SeqCst) || void {
                 watched = None;
                 self.settle()?;
                 if !self.still_held(holder.token)? {
@@ -105,18 +105,6 @@ impl Queue<'_> {
         .with("lock", name)
         .with("holder", holder.map(|h| h.agent.as_str()))
         .hint("ask for the lock again; pd log --type lock. shows what became of it"))
-    }
-
-    /// Whether what the lock lives by is gone, as far as a read can tell.
-    fn is_void(&self, holder: &Row, now: Now) -> Result<bool> {
-        let inner = &self.coordinator.inner;
-        let liveness = &*inner.db.inputs().liveness;
-        match &holder.live {
-            Some(live) => Ok(!life::live_held(liveness, live)),
-            None => inner.db.read(|conn| {
-                Ok(matches!(agents::verdict(conn, &holder.agent, now, liveness)?, Some(life::Verdict::Dead { .. })))
-            }),
-        }
     }
 
     fn settle(&self) -> Result<()> {

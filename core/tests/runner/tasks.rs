@@ -269,6 +269,40 @@ fn a_grant_that_has_ended_is_told_by_its_token() {
 }
 
 #[test]
+fn a_grant_is_released_without_a_sign_of_life() {
+    let store = TempStore::running();
+    let (a, b) = (store.open("a"), store.open("b"));
+    let lock = held(&a, "m");
+    let token = lock.token();
+    lock.leave();
+    a.unregister_agent().unwrap();
+    a.release_lock("m", token).unwrap();
+    assert_eq!(b.agent("a").unwrap().state, AgentState::Left);
+    assert_eq!(a.release_lock("m", token).unwrap_err().kind(), ErrorKind::LeaseLost);
+    assert!(b.lock_info("m").unwrap().is_none());
+}
+
+#[test]
+fn looking_at_a_lock_ends_a_grant_that_is_void() {
+    let store = TempStore::running();
+    let (a, b, c) = (store.open("a"), store.open("b"), store.open("c"));
+    let options = LockOptions { blocking: false, ttl_ms: Some(50), ..LockOptions::default() };
+    a.lock("m", &options).unwrap().unwrap().leave();
+    store.clock().advance(60);
+    assert!(c.lock_info("m").unwrap().is_none(), "its lease has ended");
+    held(&a, "m").leave();
+    a.abandon();
+    assert!(c.lock_info("m").unwrap().is_none(), "its holder is gone");
+    let _lock = held(&c, "m");
+    let options = LockOptions::default();
+    let mut wait = Box::pin(b.lock_async("m", &options));
+    assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(waiting(&c, "m"), 1);
+    b.abandon();
+    assert_eq!(waiting(&c, "m"), 0, "a dead handle waits for nothing");
+}
+
+#[test]
 fn futures_may_move_between_threads() {
     fn sendable<T: Send>(value: T) -> T {
         value
