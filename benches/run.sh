@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 readme=benches/README.md
-names='pd-note claims idle-subs hand-over gate'
+names='pd-note claims idle-subs hand-over gate node'
 chosen=${1:-$names}
 for name in $chosen; do
 	case " $names " in
@@ -64,11 +64,17 @@ for name in $chosen; do
 		PD_BENCH_REDIS_FSYNC=$port
 		export PD_BENCH_REDIS PD_BENCH_REDIS_FSYNC
 	fi
+	if [ "$name" = node ]; then
+		redis node --save '' --appendonly no
+		make -s npm >/dev/null
+		(cd benches/node && npm ci --silent)
+		export PD_BENCH_REDIS=$port PD_BENCH_CLIENT=target/npm/port-daddy/dist/client.mjs
+	fi
 	load=$(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)
 	{
 		echo "*Commit $commit; $machine; load before: $load.*"
 		echo
-		"$bench" "$name"
+		case $name in node) node benches/node/bench.mjs ;; *) "$bench" "$name" ;; esac
 	} >"$dir/found"
 	echo "## $name"
 	cat "$dir/found"
