@@ -68,7 +68,8 @@ for name in $chosen; do
 		redis node --save '' --appendonly no
 		make -s npm >/dev/null
 		(cd benches/node && npm ci --silent)
-		export PD_BENCH_REDIS=$port PD_BENCH_CLIENT=target/npm/port-daddy/dist/client.mjs
+		npm install --silent --offline --no-save --prefix "$dir/project" target/npm/*.tgz
+		export PD_BENCH_REDIS="$port" PD_BENCH_CLIENT="$dir/project/node_modules/port-daddy/dist/client.mjs"
 	fi
 	load=$(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)
 	{
