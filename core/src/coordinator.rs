@@ -14,6 +14,7 @@ use crate::caller::{self, Caller, Face, Named, Source, Surroundings};
 use crate::clock::{Clock, SystemClock};
 use crate::db::{Db, Durability, Inputs};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
 use crate::identity::shown;
 use crate::ids::{Random, SystemRandom, short};
 use crate::life::{self, Holds, Liveness, Proof, ProofKind, SystemLiveness};
@@ -198,7 +199,8 @@ struct Presence {
 const SWEPT_AT_ONCE: usize = 64;
 
 /// The live files that this copy of the library made in this process.
-static OURS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+pub(crate) static OURS: std::sync::Mutex<Ours> = std::sync::Mutex::new(BTreeSet::new());
+pub(crate) type Ours = BTreeSet<String>;
 
 impl Coordinator {
     /// Opens the database, creating it and its directory where needed.
@@ -335,11 +337,11 @@ impl Inner {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let content = serde_json::to_vec(&content).map_err(|e| Error::internal(e.to_string()))?;
-        OURS.lock().insert(name.clone());
+        fork::lock(&OURS).insert(name.clone());
         match LiveFile::create(&self.db.live_dir(), &name, &content) {
             Ok(file) => *live = Some(file),
             Err(e) => {
-                OURS.lock().remove(&name);
+                fork::lock(&OURS).remove(&name);
                 return Err(e);
             }
         }
@@ -396,9 +398,17 @@ impl Inner {
         } else {
             file.abandon();
         }
-        OURS.lock().remove(&name);
+        fork::lock(&OURS).remove(&name);
         self.db.close();
         self.wake_own_waits();
+    }
+
+    /// In a forked child: closes the descriptor of the parent's live file, which would hold its lock beyond the parent's
+    /// end.
+    pub(crate) fn leave_proof(&self) {
+        if let Some(mut live) = self.live.try_lock() {
+            drop(live.take());
+        }
     }
 
     /// What to watch for the loss of these proofs, as far as they hold now and their loss means something.
@@ -478,7 +488,7 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
             }
             continue;
         }
-        if OURS.lock().contains(&name) {
+        if fork::lock(&OURS).contains(&name) {
             continue;
         }
         let Some(other) =

@@ -154,7 +154,7 @@ impl Waiting<'_> {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         match &self.reader {
             Some(reader) => reader.read(f),
-            None => self.inner.db.reader()?.read(f),
+            None => self.inner.db.read_apart(f),
         }
     }
 

@@ -114,8 +114,7 @@ impl Gate {
                 }
                 if !inner.has_helper {
                     let shared = self.shared.clone();
-                    let locks = locks.clone();
-                    let helper = std::thread::Builder::new().name("pd-gate".into()).spawn(move || shared.help(&locks));
+                    let helper = std::thread::Builder::new().name("pd-gate".into()).spawn(move || shared.help());
                     if helper.is_err() {
                         return Pass { held: None };
                     }
@@ -146,6 +145,17 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Closes the files, before a fork: a child's copies of them would hold on to what this process locks. With a request
+    /// under way they stay open, and the next writers may have to pass the gate by as long as the child has them.
+    pub(crate) fn let_go(&self) {
+        let mut inner = self.shared.inner.lock();
+        if inner.request == Request::Idle && matches!(inner.locks, Opened::Yes(_)) {
+            inner.locks = Opened::NotYet;
+        }
+    }
+}
+
 impl Drop for Gate {
     /// Doesn't wait for the helper: it may stand in the queue behind a stopped process. It takes what it needs along,
     /// and doesn't keep the process from ending.
@@ -156,8 +166,8 @@ impl Drop for Gate {
 }
 
 impl Shared {
-    /// The helper thread.
-    fn help(&self, locks: &Locks) {
+    /// The helper thread. It has the files only while it stands in the queue.
+    fn help(&self) {
         let mut inner = self.inner.lock();
         loop {
             while !inner.closing && !matches!(inner.request, Request::Pending { .. }) {
@@ -166,6 +176,12 @@ impl Shared {
             if inner.closing {
                 return;
             }
+            let Opened::Yes(locks) = &inner.locks else {
+                inner.request = Request::Idle;
+                self.answered.notify_one();
+                continue;
+            };
+            let locks = locks.clone();
             let locked = parking_lot::MutexGuard::unlocked(&mut inner, || locks.wait_for_both());
             let wanted = inner.request == (Request::Pending { abandoned: false }) && !inner.closing;
             inner.request = match locked {

@@ -21,7 +21,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,6 +30,7 @@ use rusqlite::{Connection, DEFAULT_NAME, OpenFlags, config::DbConfig};
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork;
 use crate::ids::Random;
 use crate::life::Liveness;
 use crate::sys;
@@ -55,14 +56,15 @@ const FORK_HINT: &str =
 /// The databases that are open in this process, and the process that opened them. A forked child finds its parent's here:
 /// its copy of SQLite believes in locks that only the parent holds, so opening the same file there loses commits and ends
 /// in SIGBUS once the parent is gone.
-static OPEN_HERE: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
+pub(crate) static OPEN_HERE: std::sync::Mutex<OpenHere> = std::sync::Mutex::new(Vec::new());
+pub(crate) type OpenHere = Vec<(PathBuf, u32)>;
 
 /// An entry of [`OPEN_HERE`]. Dropped in the process that made it, it goes.
 struct Here(PathBuf, u32);
 
 impl Here {
     fn enter(path: &Path) -> Result<Here> {
-        let (mut open, pid) = (OPEN_HERE.lock(), std::process::id());
+        let (mut open, pid) = (fork::lock(&OPEN_HERE), std::process::id());
         if let Some((_, opener)) = open.iter().find(|(other, opener)| other == path && *opener != pid) {
             return Err(Error::new(
                 ErrorKind::Forked,
@@ -81,7 +83,7 @@ impl Here {
 impl Drop for Here {
     fn drop(&mut self) {
         if self.1 == std::process::id() {
-            let mut open = OPEN_HERE.lock();
+            let mut open = fork::lock(&OPEN_HERE);
             if let Some(at) = open.iter().position(|(path, pid)| (path, *pid) == (&self.0, self.1)) {
                 open.swap_remove(at);
             }
@@ -113,6 +115,9 @@ pub(crate) struct Db {
     file: Option<(u64, u64)>,
     pid: u32,
     closed: AtomicBool,
+    door: Door,
+    /// Connections for reading that somebody has.
+    lent: AtomicUsize,
     here: Mutex<Option<Here>>,
     writer: ManuallyDrop<Mutex<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Vec<Connection>>>,
@@ -142,26 +147,16 @@ impl Db {
         sys::filesystem::check(dir)?;
         let here = Here::enter(&path)?;
         let gate = Gate::new(sidecar(&path, "gate"));
-        let mut conn = schema::open(&path, &gate)?;
-        let wal_pages = Arc::new(AtomicI32::new(0));
-        let count = Arc::clone(&wal_pages);
-        conn.wal_hook(Some(move |_: &mut _, pages| {
-            count.store(pages, Ordering::Relaxed);
-            Ok(())
-        }))?;
+        let writer = Writer::open(&path, &gate)?;
         let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
         Ok(Db {
             file: sys::filesystem::identity(&path),
             pid: std::process::id(),
             closed: AtomicBool::new(false),
+            door: Door::default(),
+            lent: AtomicUsize::new(0),
             here: Mutex::new(Some(here)),
-            writer: ManuallyDrop::new(Mutex::new(Some(Writer {
-                conn,
-                full: false,
-                wal_pages,
-                left: 0,
-                boot_recorded: false,
-            }))),
+            writer: ManuallyDrop::new(Mutex::new(Some(writer))),
             readers: ManuallyDrop::new(Mutex::new(Vec::new())),
             brief,
             gate,
@@ -221,6 +216,7 @@ impl Db {
     /// Runs `f` on one consistent snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.check_open()?;
+        let _inside = self.door.enter();
         self.check_file()?;
         // A command that only reads, or reads before it writes, needs no second connection.
         if self.readers.lock().is_empty()
@@ -232,20 +228,30 @@ impl Db {
         self.reader()?.read(f)
     }
 
+    /// The same on a connection that is never the writing one: for the waiting thread, which must not be in a writer's way.
+    pub(crate) fn read_apart<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.check_open()?;
+        let _inside = self.door.enter();
+        self.reader()?.read(f)
+    }
+
     /// A connection for someone who reads again and again; it goes back to the pool when dropped.
     pub(crate) fn reader(&self) -> Result<Reader<'_>> {
         self.check_open()?;
+        let _inside = self.door.enter();
         let pooled = self.readers.lock().pop();
         let conn = match pooled {
             Some(conn) => conn,
             None => self.named(schema::connect(&self.path))?,
         };
+        self.lent.fetch_add(1, Ordering::SeqCst);
         Ok(Reader { db: self, conn: Some(conn) })
     }
 
     /// Runs `f` in one write transaction and commits it unless `f` fails.
     pub(crate) fn write<T>(&self, durability: Durability, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         self.check_process()?;
+        let _inside = self.door.enter();
         let mut wakes = Vec::new();
         let result = {
             let mut slot = self.writer.lock();
@@ -290,9 +296,46 @@ impl Db {
         }
     }
 
+    /// Before a fork: shuts the door, and closes every connection that nobody has. Nobody else has one, unless a thread
+    /// waits in a blocking method.
+    pub(crate) fn suspend(&self) {
+        self.door.shut();
+        if self.check_open().is_err() {
+            return;
+        }
+        self.writer.lock().take();
+        self.readers.lock().clear();
+        self.gate.let_go();
+        if self.lent.load(Ordering::SeqCst) == 0 {
+            self.here.lock().take();
+        }
+    }
+
+    /// After the fork, in the parent: opens the connection for writing, and the door. Where that fails it is closed.
+    pub(crate) fn resume(&self) -> Result<()> {
+        let resumed = if self.check_open().is_err() {
+            Ok(())
+        } else {
+            self.reopen().inspect_err(|_| self.closed.store(true, Ordering::SeqCst))
+        };
+        self.door.open();
+        resumed
+    }
+
+    fn reopen(&self) -> Result<()> {
+        let mut here = self.here.lock();
+        if here.is_none() {
+            *here = Some(Here::enter(&self.path)?);
+        }
+        self.check_file()?;
+        *self.writer.lock() = Some(Writer::open(&self.path, &self.gate)?);
+        Ok(())
+    }
+
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {
+            let _inside = self.door.enter();
             self.closed.store(true, Ordering::SeqCst);
             self.writer.lock().take();
             self.readers.lock().clear();
@@ -332,6 +375,7 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.db.check_open()?;
+        let _inside = self.db.door.enter();
         let conn = self.conn.as_ref().ok_or_else(closed)?;
         self.db.named(snapshot(conn, f))
     }
@@ -339,6 +383,7 @@ impl Reader<'_> {
     /// A number that differs from the last time once another connection has committed.
     pub(crate) fn data_version(&self) -> Result<i64> {
         self.db.check_open()?;
+        let _inside = self.db.door.enter();
         let conn = self.conn.as_ref().ok_or_else(closed)?;
         let version = conn.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |r| r.get(0)));
         self.db.named(version.map_err(Error::from))
@@ -352,7 +397,9 @@ impl Drop for Reader<'_> {
                 std::mem::forget(conn);
             } else {
                 // Under the pool's lock, which `close` takes after it has set the flag: nothing stays in a closed pool.
+                let _inside = self.db.door.enter();
                 let mut pool = self.db.readers.lock();
+                self.db.lent.fetch_sub(1, Ordering::SeqCst);
                 if !self.db.closed.load(Ordering::SeqCst) {
                     pool.push(conn);
                 }
@@ -370,7 +417,84 @@ fn snapshot<T>(conn: &Connection, f: impl FnOnce(&Connection) -> Result<T>) -> R
     Ok(value)
 }
 
+/// What a fork shuts: whoever uses a connection is inside.
+#[derive(Default)]
+struct Door {
+    state: std::sync::Mutex<DoorState>,
+    changed: std::sync::Condvar,
+}
+
+#[derive(Default)]
+struct DoorState {
+    inside: usize,
+    shut: bool,
+}
+
+/// A stay inside.
+struct Inside<'a>(&'a Door);
+
+thread_local! {
+    /// How often this thread is inside some door: whoever is may go in once more, though it is about to be shut.
+    static STAYS: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Door {
+    fn state(&self) -> std::sync::MutexGuard<'_, DoorState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: std::sync::MutexGuard<'a, DoorState>) -> std::sync::MutexGuard<'a, DoorState> {
+        self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn enter(&self) -> Inside<'_> {
+        let mut state = self.state();
+        while state.shut && STAYS.get() == 0 {
+            state = self.wait(state);
+        }
+        state.inside += 1;
+        STAYS.set(STAYS.get() + 1);
+        Inside(self)
+    }
+
+    /// Shuts it, once all have come out.
+    fn shut(&self) {
+        let mut state = self.state();
+        state.shut = true;
+        while state.inside > 0 {
+            state = self.wait(state);
+        }
+    }
+
+    fn open(&self) {
+        self.state().shut = false;
+        self.changed.notify_all();
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        STAYS.set(STAYS.get() - 1);
+        let mut state = self.0.state();
+        state.inside -= 1;
+        if state.shut && state.inside == 0 {
+            self.0.changed.notify_all();
+        }
+    }
+}
+
 impl Writer {
+    fn open(path: &Path, gate: &Gate) -> Result<Writer> {
+        let mut conn = schema::open(path, gate)?;
+        let wal_pages = Arc::new(AtomicI32::new(0));
+        let count = Arc::clone(&wal_pages);
+        conn.wal_hook(Some(move |_: &mut _, pages| {
+            count.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false })
+    }
+
     fn transact<T>(
         &mut self,
         durability: Durability,

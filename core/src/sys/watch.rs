@@ -8,13 +8,12 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
 
 use super::live::{self, Probe};
 use super::process::{self, Alive, ProcessId};
+use crate::fork;
 use bell::{Bell, ProcessEnd};
 
 /// What to watch.
@@ -51,7 +50,7 @@ impl DeathWatch {
     /// Starts watching; returns at once. A subject that is already gone counts. Without a thread for it (the process
     /// may start no more) nothing is noticed here, and the waiter's own tick has to do.
     pub(crate) fn start(subjects: Vec<Subject>, on_death: OnDeath) -> DeathWatch {
-        let mut state = STATE.lock();
+        let mut state = fork::lock(&STATE);
         let pid = std::process::id();
         if state.running.is_some_and(|running| running != pid) {
             // Forked: the thread, and what it watches, are the parent's. Nothing of it may be called or closed here.
@@ -83,7 +82,7 @@ impl DeathWatch {
 
 impl Drop for DeathWatch {
     fn drop(&mut self) {
-        let mut state = STATE.lock();
+        let mut state = fork::lock(&STATE);
         if state.running.is_none_or(|running| running == std::process::id()) {
             let _call = state.forget(self.id);
             drop(state);
@@ -99,7 +98,7 @@ const BACKSTOP: Duration = Duration::from_secs(2);
 /// How long the thread stays without anybody to watch.
 const LINGER: Duration = Duration::from_secs(2);
 
-struct State {
+pub(crate) struct State {
     watched: Vec<Watched>,
     calls: BTreeMap<u64, OnDeath>,
     last: u64,
@@ -108,7 +107,7 @@ struct State {
     running: Option<u32>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State::NEW);
+pub(crate) static STATE: Mutex<State> = Mutex::new(State::NEW);
 
 /// A subject, who listens for its end, what tells of it, and when to look next.
 struct Watched {
@@ -173,7 +172,7 @@ fn work(bell: &Bell) {
     let mut idle_since = None;
     loop {
         bell.hush();
-        let mut state = STATE.lock();
+        let mut state = fork::lock(&STATE);
         let now = Instant::now();
         let gone: Vec<u64> =
             state.watched.iter_mut().filter_map(|w| w.look(now).then_some(&w.listeners)).flatten().copied().collect();
@@ -199,7 +198,7 @@ fn work(bell: &Bell) {
         }
         drop(state);
         let ended = bell.wait(&tells, until.saturating_duration_since(now));
-        let mut state = STATE.lock();
+        let mut state = fork::lock(&STATE);
         for watched in &mut state.watched {
             if watched.tell.as_ref().is_some_and(|tell| ended.iter().any(|ended| Arc::ptr_eq(tell, ended))) {
                 watched.process_ended();

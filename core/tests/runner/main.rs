@@ -6,6 +6,8 @@ mod agents;
 #[cfg(all(portdaddy_faults, target_os = "linux"))]
 mod faults;
 mod files;
+#[cfg(target_os = "linux")]
+mod fork;
 mod locks;
 mod notes;
 mod options;

@@ -1,0 +1,164 @@
+//! Handles that live through a fork: nothing committed is lost, and each process proves its own life.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use portdaddy_core::{
+    AgentState, Coordinator, ErrorKind, Fork, LockOptions, NewNote, NoteFilter, Publish, Subscribe, Wait, Worker,
+};
+use portdaddy_testutil::{Role, TempStore};
+use serde_json::json;
+
+const LONG: Duration = Duration::from_secs(60);
+const CHILDREN: usize = 8;
+const NOTES: usize = 50;
+
+fn note(pd: &Coordinator, text: String) {
+    pd.note(&NewNote { text, ..NewNote::default() }).unwrap();
+}
+
+/// Forks with these handles made ready. The child runs `child` and ends; the parent gets its pid.
+fn fork(handles: Vec<Coordinator>, child: impl FnOnce()) -> libc::pid_t {
+    let fork = Fork::prepare(handles);
+    // SAFETY: the child runs Rust code that allocates, which glibc allows after a fork, and ends without destructors.
+    match unsafe { libc::fork() } {
+        -1 => panic!("{}", std::io::Error::last_os_error()),
+        0 => {
+            fork.in_child();
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            std::io::stderr().flush().unwrap();
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
+        }
+        pid => {
+            fork.in_parent().unwrap();
+            pid
+        }
+    }
+}
+
+fn reap(pid: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: waits for a child of this process.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status}");
+}
+
+#[test]
+fn forked_children_and_their_parent_lose_no_commit() {
+    const ME: &str = "fork::forked_children_and_their_parent_lose_no_commit";
+    let Some(role) = Role::of_this_process() else {
+        let store = TempStore::running();
+        let mut child = store.child(ME, "fork", "parent");
+        assert_eq!(child.said(), "done");
+        let pd = store.open("looker");
+        let all = NoteFilter { limit: Some(100_000), ..NoteFilter::default() };
+        let notes = pd.notes(&all).unwrap().notes;
+        let from = |who: &str| notes.iter().filter(|note| note.text.starts_with(who)).count();
+        assert_eq!(from("child "), CHILDREN * NOTES);
+        assert_eq!(from("parent "), CHILDREN);
+        assert_eq!(from("thread "), child.said().parse::<usize>().unwrap());
+        pd.close();
+        let conn = rusqlite::Connection::open(store.db()).unwrap();
+        let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        return;
+    };
+    let pd = role.open();
+    note(&pd, "first".into());
+    let lock = pd.lock("m", &LockOptions { blocking: false, ..LockOptions::default() }).unwrap().unwrap();
+    // Another thread writes all the while, and a task waits.
+    let (stop, busy) = (Arc::new(AtomicBool::new(false)), pd.clone());
+    let until = Arc::clone(&stop);
+    let writer = std::thread::spawn(move || {
+        let mut written = 0;
+        while !until.load(Ordering::SeqCst) {
+            note(&busy, format!("thread {written}"));
+            written += 1;
+        }
+        written
+    });
+    let worker = Worker::start("test").unwrap();
+    let (said, heard) = std::sync::mpsc::channel();
+    let mut subscription = pd.subscribe(&Subscribe { patterns: "child:*".into(), ..Subscribe::default() }).unwrap();
+    worker.spawn(async move {
+        for _ in 0..CHILDREN {
+            subscription.next_async(&Wait::default()).await.unwrap();
+        }
+        said.send(()).unwrap();
+    });
+    let mut children = Vec::new();
+    for n in 0..CHILDREN {
+        let old = pd.clone();
+        children.push(fork(vec![pd.clone()], || {
+            assert_eq!(old.whoami().unwrap_err().kind(), ErrorKind::Forked);
+            std::mem::forget(old);
+            let own = role.open();
+            for i in 0..NOTES {
+                note(&own, format!("child {n} {i}"));
+            }
+            // The lock is the parent's, and a wait works here, too.
+            let wait = Wait::at_most(Duration::from_millis(5));
+            let refused = own.lock("m", &LockOptions { wait, ..LockOptions::default() }).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Timeout);
+            own.publish(&format!("child:{n}"), &json!(n), &Publish::default()).unwrap();
+            own.close();
+        }));
+        note(&pd, format!("parent {n}"));
+    }
+    children.into_iter().for_each(reap);
+    heard.recv_timeout(LONG).expect("the parent's task goes on");
+    lock.release().expect("the parent's lock is still its own");
+    stop.store(true, Ordering::SeqCst);
+    let written = writer.join().unwrap();
+    worker.stop();
+    pd.close();
+    role.say("done");
+    role.say(&written.to_string());
+}
+
+#[test]
+fn a_child_does_not_keep_its_dead_parent_alive() {
+    const ME: &str = "fork::a_child_does_not_keep_its_dead_parent_alive";
+    if let Some(role) = Role::of_this_process() {
+        let pd = role.open();
+        pd.lock("m", &LockOptions { blocking: false, ..LockOptions::default() }).unwrap().unwrap().leave();
+        let child = fork(vec![pd.clone()], || {
+            // SAFETY: waits until it is killed.
+            unsafe { libc::pause() };
+        });
+        role.say(&child.to_string());
+        role.barrier();
+        return;
+    }
+    let store = TempStore::running();
+    let pd = store.open("looker");
+    let mut parent = store.child(ME, "fork", "parent");
+    let child: libc::pid_t = parent.said().parse().unwrap();
+    parent.kill();
+    let lock = pd.lock("m", &LockOptions { wait: Wait::at_most(LONG), ..LockOptions::default() });
+    assert!(lock.unwrap().is_some());
+    assert_eq!(pd.agent("parent").unwrap().state, AgentState::Dead);
+    // SAFETY: a process that this test made. It lived on all the while.
+    assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
+}
+
+#[test]
+fn a_fork_waits_for_calls_and_calls_for_the_fork() {
+    let store = TempStore::running();
+    let pd = store.open("a");
+    note(&pd, "before".into());
+    let fork = Fork::prepare(vec![pd.clone()]);
+    let later = pd.clone();
+    let call = std::thread::spawn(move || note(&later, "meanwhile".into()));
+    let deadline = Instant::now() + Duration::from_millis(50);
+    while Instant::now() < deadline {
+        assert!(!call.is_finished(), "a call went on with its connections closed");
+        std::thread::yield_now();
+    }
+    fork.in_parent().unwrap();
+    call.join().unwrap();
+    assert_eq!(pd.notes(&NoteFilter::default()).unwrap().notes.len(), 2);
+}
