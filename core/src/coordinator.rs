@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::agents;
@@ -14,11 +13,11 @@ use crate::caller::{self, Caller, Face, Named, Source, Surroundings};
 use crate::clock::{Clock, SystemClock};
 use crate::db::{Db, Durability, Inputs};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
 use crate::identity::shown;
 use crate::ids::{Random, SystemRandom, short};
 use crate::life::{self, Holds, Liveness, Proof, ProofKind, SystemLiveness};
 use crate::scope::{Place, Scope};
+use crate::sync::Mutex;
 use crate::sys;
 use crate::sys::live::LiveFile;
 use crate::sys::watch::Subject;
@@ -199,7 +198,7 @@ struct Presence {
 const SWEPT_AT_ONCE: usize = 64;
 
 /// The live files that this copy of the library made in this process.
-pub(crate) static OURS: std::sync::Mutex<Ours> = std::sync::Mutex::new(BTreeSet::new());
+pub(crate) static OURS: Mutex<Ours> = Mutex::new(BTreeSet::new());
 pub(crate) type Ours = BTreeSet<String>;
 
 impl Coordinator {
@@ -337,11 +336,11 @@ impl Inner {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let content = serde_json::to_vec(&content).map_err(|e| Error::internal(e.to_string()))?;
-        fork::lock(&OURS).insert(name.clone());
+        OURS.lock().insert(name.clone());
         match LiveFile::create(&self.db.live_dir(), &name, &content) {
             Ok(file) => *live = Some(file),
             Err(e) => {
-                fork::lock(&OURS).remove(&name);
+                OURS.lock().remove(&name);
                 return Err(e);
             }
         }
@@ -398,7 +397,7 @@ impl Inner {
         } else {
             file.abandon();
         }
-        fork::lock(&OURS).remove(&name);
+        OURS.lock().remove(&name);
         self.db.close();
         self.wake_own_waits();
     }
@@ -488,7 +487,7 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
             }
             continue;
         }
-        if fork::lock(&OURS).contains(&name) {
+        if OURS.lock().contains(&name) {
             continue;
         }
         let Some(other) =

@@ -12,13 +12,11 @@
 //! ```
 //!
 //! The parent's proof of life, locks and waits go on. Of the threads only the forking one is in the child: waiting and
-//! watching begin there anew when they are needed. Locks that a fork may find taken, with threads waiting, are the
-//! standard library's: in the child they are free once their guard is dropped, whoever waited in the parent.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! watching begin there anew when they are needed.
 
 use crate::coordinator::{self, Coordinator};
 use crate::error::Result;
+use crate::sync::MutexGuard;
 use crate::sys::watch;
 use crate::wake::reactor;
 
@@ -54,10 +52,10 @@ impl Fork {
             handle.inner.db.suspend();
         }
         let _lists = Lists {
-            _open: lock(&crate::db::OPEN_HERE),
-            _ours: lock(&coordinator::OURS),
-            _waits: lock(&reactor::STATE),
-            _watches: lock(&watch::STATE),
+            _open: crate::db::OPEN_HERE.lock(),
+            _ours: coordinator::OURS.lock(),
+            _waits: reactor::STATE.lock(),
+            _watches: watch::STATE.lock(),
         };
         Fork { handles, _lists }
     }
@@ -83,9 +81,4 @@ impl Fork {
             std::mem::forget(handle);
         }
     }
-}
-
-/// A list's lock. Nothing that panics leaves a list half changed.
-pub(crate) fn lock<T>(list: &'static Mutex<T>) -> MutexGuard<'static, T> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
 }

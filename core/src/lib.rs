@@ -69,6 +69,7 @@ mod scope;
 mod sessions;
 mod status;
 mod subscription;
+mod sync;
 mod sys;
 mod tasks;
 mod wait;

@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_task::Runnable;
-use parking_lot::{Condvar, Mutex};
 
+use crate::sync::{Condvar, Mutex};
 use crate::wake::reactor;
 
 /// How long a worker whose calls come one upon the other looks out for the next before it sleeps: waking a thread on an
@@ -145,7 +145,7 @@ impl Queue {
                 state = self.state.lock();
             }
             while state.is_idle() {
-                self.changed.wait(&mut state);
+                state = self.changed.wait(state);
             }
             busy = idle.elapsed() < SOON;
         }

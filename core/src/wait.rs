@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::coordinator::{Coordinator, Inner};
 use crate::db::Reader;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Mutex;
 use crate::wake::{Sample, Topic};
 
 const FIRST_TICK: Duration = Duration::from_millis(250);

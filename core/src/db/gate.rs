@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// How long a writer queues behind others. Far longer than any honest queue lasts.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -130,9 +130,10 @@ impl Gate {
         inner.request = Request::Pending { abandoned: false };
         let deadline = Instant::now() + patience;
         while inner.request == (Request::Pending { abandoned: false }) {
-            if self.shared.answered.wait_until(&mut inner, deadline).timed_out() {
+            if deadline <= Instant::now() {
                 break;
             }
+            inner = self.shared.answered.wait_until(inner, deadline);
         }
         match inner.request {
             Request::Granted => Pass { held: Some((&self.shared, locks)) },
@@ -171,7 +172,7 @@ impl Shared {
         let mut inner = self.inner.lock();
         loop {
             while !inner.closing && !matches!(inner.request, Request::Pending { .. }) {
-                self.asked.wait(&mut inner);
+                inner = self.asked.wait(inner);
             }
             if inner.closing {
                 return;
@@ -182,7 +183,9 @@ impl Shared {
                 continue;
             };
             let locks = locks.clone();
-            let locked = parking_lot::MutexGuard::unlocked(&mut inner, || locks.wait_for_both());
+            drop(inner);
+            let locked = locks.wait_for_both();
+            inner = self.inner.lock();
             let wanted = inner.request == (Request::Pending { abandoned: false }) && !inner.closing;
             inner.request = match locked {
                 Ok(()) if wanted => Request::Granted,

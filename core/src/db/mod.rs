@@ -24,15 +24,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, DEFAULT_NAME, OpenFlags, config::DbConfig};
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fork;
 use crate::ids::Random;
 use crate::life::Liveness;
+use crate::sync::{Condvar, Mutex};
 use crate::sys;
 use crate::wake::{Topic, Wakes};
 
@@ -56,7 +55,7 @@ const FORK_HINT: &str =
 /// The databases that are open in this process, and the process that opened them. A forked child finds its parent's here:
 /// its copy of SQLite believes in locks that only the parent holds, so opening the same file there loses commits and ends
 /// in SIGBUS once the parent is gone.
-pub(crate) static OPEN_HERE: std::sync::Mutex<OpenHere> = std::sync::Mutex::new(Vec::new());
+pub(crate) static OPEN_HERE: Mutex<OpenHere> = Mutex::new(Vec::new());
 pub(crate) type OpenHere = Vec<(PathBuf, u32)>;
 
 /// An entry of [`OPEN_HERE`]. Dropped in the process that made it, it goes.
@@ -64,7 +63,7 @@ struct Here(PathBuf, u32);
 
 impl Here {
     fn enter(path: &Path) -> Result<Here> {
-        let (mut open, pid) = (fork::lock(&OPEN_HERE), std::process::id());
+        let (mut open, pid) = (OPEN_HERE.lock(), std::process::id());
         if let Some((_, opener)) = open.iter().find(|(other, opener)| other == path && *opener != pid) {
             return Err(Error::new(
                 ErrorKind::Forked,
@@ -83,7 +82,7 @@ impl Here {
 impl Drop for Here {
     fn drop(&mut self) {
         if self.1 == std::process::id() {
-            let mut open = fork::lock(&OPEN_HERE);
+            let mut open = OPEN_HERE.lock();
             if let Some(at) = open.iter().position(|(path, pid)| (path, *pid) == (&self.0, self.1)) {
                 open.swap_remove(at);
             }
@@ -420,8 +419,8 @@ fn snapshot<T>(conn: &Connection, f: impl FnOnce(&Connection) -> Result<T>) -> R
 /// What a fork shuts: whoever uses a connection is inside.
 #[derive(Default)]
 struct Door {
-    state: std::sync::Mutex<DoorState>,
-    changed: std::sync::Condvar,
+    state: Mutex<DoorState>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -439,18 +438,10 @@ thread_local! {
 }
 
 impl Door {
-    fn state(&self) -> std::sync::MutexGuard<'_, DoorState> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: std::sync::MutexGuard<'a, DoorState>) -> std::sync::MutexGuard<'a, DoorState> {
-        self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     fn enter(&self) -> Inside<'_> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         while state.shut && STAYS.get() == 0 {
-            state = self.wait(state);
+            state = self.changed.wait(state);
         }
         state.inside += 1;
         STAYS.set(STAYS.get() + 1);
@@ -459,15 +450,15 @@ impl Door {
 
     /// Shuts it, once all have come out.
     fn shut(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.shut = true;
         while state.inside > 0 {
-            state = self.wait(state);
+            state = self.changed.wait(state);
         }
     }
 
     fn open(&self) {
-        self.state().shut = false;
+        self.state.lock().shut = false;
         self.changed.notify_all();
     }
 }
@@ -475,7 +466,7 @@ impl Door {
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         STAYS.set(STAYS.get() - 1);
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         state.inside -= 1;
         if state.shut && state.inside == 0 {
             self.0.changed.notify_all();

@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::live::{self, Probe};
 use super::process::{self, Alive, ProcessId};
-use crate::fork;
+use crate::sync::Mutex;
 use bell::{Bell, ProcessEnd};
 
 /// What to watch.
@@ -50,7 +50,7 @@ impl DeathWatch {
     /// Starts watching; returns at once. A subject that is already gone counts. Without a thread for it (the process
     /// may start no more) nothing is noticed here, and the waiter's own tick has to do.
     pub(crate) fn start(subjects: Vec<Subject>, on_death: OnDeath) -> DeathWatch {
-        let mut state = fork::lock(&STATE);
+        let mut state = STATE.lock();
         let pid = std::process::id();
         if state.running.is_some_and(|running| running != pid) {
             // Forked: the thread, and what it watches, are the parent's. Nothing of it may be called or closed here.
@@ -82,7 +82,7 @@ impl DeathWatch {
 
 impl Drop for DeathWatch {
     fn drop(&mut self) {
-        let mut state = fork::lock(&STATE);
+        let mut state = STATE.lock();
         if state.running.is_none_or(|running| running == std::process::id()) {
             let _call = state.forget(self.id);
             drop(state);
@@ -172,7 +172,7 @@ fn work(bell: &Bell) {
     let mut idle_since = None;
     loop {
         bell.hush();
-        let mut state = fork::lock(&STATE);
+        let mut state = STATE.lock();
         let now = Instant::now();
         let gone: Vec<u64> =
             state.watched.iter_mut().filter_map(|w| w.look(now).then_some(&w.listeners)).flatten().copied().collect();
@@ -198,7 +198,7 @@ fn work(bell: &Bell) {
         }
         drop(state);
         let ended = bell.wait(&tells, until.saturating_duration_since(now));
-        let mut state = fork::lock(&STATE);
+        let mut state = STATE.lock();
         for watched in &mut state.watched {
             if watched.tell.as_ref().is_some_and(|tell| ended.iter().any(|ended| Arc::ptr_eq(tell, ended))) {
                 watched.process_ended();
@@ -274,7 +274,7 @@ mod bell {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use parking_lot::{Condvar, Mutex};
+    use crate::sync::{Condvar, Mutex};
 
     pub(super) enum ProcessEnd {}
 
@@ -304,9 +304,9 @@ mod bell {
         }
 
         pub(super) fn wait(&self, _processes: &[Arc<ProcessEnd>], timeout: Duration) -> Vec<Arc<ProcessEnd>> {
-            let mut rung = self.rung.lock();
+            let rung = self.rung.lock();
             if !*rung {
-                self.changed.wait_for(&mut rung, timeout);
+                drop(self.changed.wait_until(rung, std::time::Instant::now() + timeout));
             }
             Vec::new()
         }

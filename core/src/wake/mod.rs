@@ -35,9 +35,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
-
 use crate::error::Result;
+use crate::sync::RwLock;
 use page::{ANY, FIRST_TOPIC, Page, WORDS};
 use reactor::Nap;
 

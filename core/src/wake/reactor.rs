@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::page::Page;
 use super::{futex, sleep_on};
-use crate::fork;
+use crate::sync::{Condvar, Mutex};
 
 /// A piece of a task that can go on.
 pub(crate) type Ready = Box<dyn FnOnce() + Send>;
@@ -69,7 +69,7 @@ pub(crate) fn run(ready: Ready) {
 
 /// Leaves something for the thread, and has it look.
 fn leave(what: impl FnOnce(&mut State)) {
-    let mut state = fork::lock(&STATE);
+    let mut state = STATE.lock();
     let pid = std::process::id();
     if state.running.is_some_and(|running| running != pid) {
         // Forked: what waits here waits in the parent. Nothing of it may be dropped in this process.
@@ -98,7 +98,7 @@ fn work() {
     let mut idle_since = None;
     loop {
         let bell = BELL.load(Ordering::SeqCst);
-        let mut state = fork::lock(&STATE);
+        let mut state = STATE.lock();
         let ready = std::mem::take(&mut state.ready);
         if !ready.is_empty() {
             drop(state);
@@ -122,24 +122,19 @@ fn work() {
                 state.running = None;
                 return;
             }
-            sleep(state, since + LINGER);
+            drop(NO_WORDS.wait_until(state, since + LINGER));
             continue;
         };
         idle_since = None;
         let pages = words_by_page(state.waits.values());
         if pages.is_empty() {
-            sleep(state, until);
+            drop(NO_WORDS.wait_until(state, until));
             continue;
         }
         drop(state);
         let pages: Vec<_> = pages.iter().map(|(page, words)| (page, words.as_slice())).collect();
         sleep_on(&pages, Some((&BELL, bell)), until.saturating_duration_since(Instant::now()));
     }
-}
-
-/// Sleeps without words, until the bell is rung.
-fn sleep(state: MutexGuard<'static, State>, until: Instant) {
-    drop(NO_WORDS.wait_timeout(state, until.saturating_duration_since(Instant::now())));
 }
 
 impl Entry {
@@ -206,7 +201,7 @@ impl Future for Nap {
 impl Drop for Nap {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            let _entry = fork::lock(&STATE).waits.remove(&id);
+            let _entry = STATE.lock().waits.remove(&id);
         }
     }
 }
