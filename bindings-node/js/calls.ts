@@ -18,10 +18,12 @@ export interface Manner {
   progress?: ((state: unknown) => void) | undefined;
 }
 
+/** What a call settles with. The error is made where it is awaited, so that its stack leads to the caller. */
+type Answer = { value: unknown } | { failed: () => PortDaddyError };
+
 interface Pending {
   holds: boolean;
-  resolve(value: unknown): void;
-  reject(error: PortDaddyError): void;
+  settle(answer: Answer): void;
   progress: ((state: unknown) => void) | undefined;
 }
 
@@ -55,18 +57,13 @@ export class Calls {
     checkSignal(operation, signal);
     const texts = args.map((arg) => (arg === undefined ? 'null' : encode(arg, `${operation}: options`)));
     if (signal?.aborted) throw cancelled(operation, signal);
-    const { number, settled } = this.#start<T>(operation, `[${texts.join(',')}]`, manner);
-    if (signal === undefined) return settled;
-    const cancel = (): void => this.#native.cancel(number);
-    signal.addEventListener('abort', cancel, { once: true });
-    try {
-      return await settled;
-    } catch (error) {
-      if (signal.aborted && (error as PortDaddyError).code === 'CANCELLED') throw cancelled(operation, signal);
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', cancel);
-    }
+    const { number, settled } = this.#start(operation, `[${texts.join(',')}]`, manner);
+    const release = whenAborted(signal, () => this.#native.cancel(number));
+    const answer = await settled;
+    release();
+    if ('value' in answer) return answer.value as T;
+    const error = answer.failed();
+    throw signal?.aborted && error.code === 'CANCELLED' ? cancelled(operation, signal) : error;
   }
 
   /** A number for a new stream. */
@@ -76,8 +73,12 @@ export class Calls {
 
   /** Starts the next read of a stream. Whether it holds the process can change while it is pending. */
   next<T>(stream: number, holds: boolean): { items: Promise<T[]>; hold(holds: boolean): void } {
-    const { number, settled } = this.#start<T[]>('next', `[${stream}]`, { holds });
-    return { items: settled, hold: (holds) => this.#hold(number, holds) };
+    const { number, settled } = this.#start('next', `[${stream}]`, { holds });
+    const items = settled.then((answer) => {
+      if ('failed' in answer) throw answer.failed();
+      return answer.value as T[];
+    });
+    return { items, hold: (holds) => this.#hold(number, holds) };
   }
 
   /** The client is closed: what becomes of it at the process's exit needs no more thought. */
@@ -90,16 +91,16 @@ export class Calls {
     this.#native.exit(inOrder);
   }
 
-  #start<T>(operation: string, args: string, { holds = true, progress }: Manner): { number: number; settled: Promise<T> } {
+  #start(operation: string, args: string, { holds = true, progress }: Manner): { number: number; settled: Promise<Answer> } {
     const number = ++this.#last;
-    const settled = new Promise<T>((resolve, reject) => {
-      this.#pending.set(number, { holds: false, resolve: resolve as (value: unknown) => void, reject, progress });
+    const settled = new Promise<Answer>((settle) => {
+      this.#pending.set(number, { holds: false, settle, progress });
     });
     this.#hold(number, holds);
     try {
       this.#native.start(number, operation, args);
     } catch (error) {
-      this.#take(number)?.reject(thrown(error));
+      this.#take(number)?.settle({ failed: () => thrown(error) });
     }
     return { number, settled };
   }
@@ -111,8 +112,7 @@ export class Calls {
       if (progress !== undefined) process.nextTick(progress, JSON.parse(text));
     } else {
       const pending = this.#take(number);
-      if (kind === 'value') pending?.resolve(JSON.parse(text));
-      else pending?.reject(readError(text));
+      pending?.settle(kind === 'value' ? { value: JSON.parse(text) } : { failed: () => readError(text) });
     }
     if (notices !== null) for (const notice of JSON.parse(notices) as string[]) this.notice(notice);
   }
@@ -138,13 +138,34 @@ export class Calls {
 const open = new Set<Calls>();
 let watching = false;
 
+/** How long the clients of a thread that ends may take to withdraw in order; the rest end as a death, which is as clear. */
+const EXIT_MS = 1000;
+
 /** One listener for all clients of this thread; a worker thread has an `exit` event of its own. */
 function watchExit(): void {
   if (watching) return;
   watching = true;
   process.on('exit', (code) => {
-    for (const calls of open) calls.exit(code === 0);
+    const until = Date.now() + EXIT_MS;
+    for (const calls of open) calls.exit(code === 0 && Date.now() < until);
   });
+}
+
+/** What a signal is to end: one listener each, however many calls are given it. */
+const ends = new WeakMap<AbortSignal, Set<() => void>>();
+
+/** Calls `act` when the signal is aborted, until the function that it returns is called. */
+export function whenAborted(signal: AbortSignal | undefined, act: () => void): () => void {
+  if (signal === undefined) return () => {};
+  let acts = ends.get(signal);
+  if (acts === undefined) {
+    const all = (acts = new Set());
+    ends.set(signal, acts);
+    signal.addEventListener('abort', () => [...all].forEach((act) => act()), { once: true });
+  }
+  const all = acts;
+  all.add(act);
+  return () => void all.delete(act);
 }
 
 /** INVALID for what is no AbortSignal: the one option that never crosses to the native side. */

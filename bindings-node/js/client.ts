@@ -7,9 +7,9 @@
 import { EventEmitter } from 'node:events';
 
 import { asyncDispose, Calls } from './calls.js';
-import { invalid, type PortDaddyError } from './error.js';
-import { encode } from './json.js';
-import { type Lock, type LockOptions, runUnder, take, type WithLockOptions } from './lock.js';
+import { invalid, PortDaddyError } from './error.js';
+import { encode, opaque } from './json.js';
+import { type Lock, type LockOptions, outside, runUnder, take, type WithLockOptions } from './lock.js';
 import { Follow, Subscription, type SubscribeOptions } from './subscription.js';
 import type {
   Activity,
@@ -110,7 +110,9 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
  * {@link close}, and with what opening the database can fail with: AMBIGUOUS, SECOND_COPY, FORKED, STORE_*. Times in
  * results are milliseconds since 1970, in fields that end in `Ms`; durations that are passed are milliseconds.
  *
- * A client keeps the process alive while a call is pending or a subscription is listened to, and not otherwise.
+ * A client keeps the process alive while a call is pending or a subscription is listened to, and not otherwise. One serves
+ * a whole program: each has a thread and connections of its own. A program that ends in order withdraws at its end, which
+ * blocks for as long as another process holds the database's write lock, five seconds at most.
  *
  * Event `notice` (text): what the caller should be told and hasn't asked for, such as who salvaged its work while it was
  * thought dead. Without a listener notices wait for {@link takeNotices}.
@@ -147,7 +149,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with NO_AGENT, INVALID, STORE_*.
    */
   async registerAgent(registration: Registration = {}): Promise<Agent> {
-    return this.#call('registerAgent', [record('registerAgent', registration)]);
+    return await this.#call('registerAgent', [record('registerAgent', registration)]);
   }
 
   /**
@@ -157,7 +159,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with NO_AGENT, STORE_*.
    */
   async sendHeartbeat(): Promise<Agent> {
-    return this.#call('sendHeartbeat', []);
+    return await this.#call('sendHeartbeat', []);
   }
 
   /**
@@ -167,17 +169,17 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with NO_AGENT, NOT_FOUND for an agent that never registered, STORE_*.
    */
   async unregisterAgent(): Promise<Agent> {
-    return this.#call('unregisterAgent', []);
+    return await this.#call('unregisterAgent', []);
   }
 
   /** Lists agents. Whoever is found dead by looking is buried. Rejects with INVALID for a project that is none, STORE_*. */
   async agents(filter: AgentFilter = {}): Promise<AgentList> {
-    return this.#call('agents', [record('agents', filter)]);
+    return await this.#call('agents', [record('agents', filter)]);
   }
 
   /** One agent, in whatever scope. Rejects with NOT_FOUND, INVALID, STORE_*. */
   async agent(id: string): Promise<Agent> {
-    return this.#call('agent', [id]);
+    return await this.#call('agent', [id]);
   }
 
   /**
@@ -189,17 +191,17 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
     // What neither knows goes with the session, where it is refused.
     const { name, type, ...session } = record('begin', options);
     const { purpose, identity } = session;
-    return this.#call('begin', [{ name, type, purpose, identity }, session]);
+    return await this.#call('begin', [{ name, type, purpose, identity }, session]);
   }
 
   /** Ends the caller's session as completed, with a last note if one is given. Rejects as {@link endSession}. */
   async done(note?: string): Promise<Session> {
-    return this.#call('done', [note]);
+    return await this.#call('done', [note]);
   }
 
   /** Who the caller is taken to be, and where it stands. Writes nothing. Rejects with STORE_*. */
   async whoami(): Promise<Whoami> {
-    return this.#call('whoami', []);
+    return await this.#call('whoami', []);
   }
 
   /**
@@ -216,7 +218,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * }
    */
   async startSession(session: NewSession | string): Promise<StartedSession> {
-    return this.#call('startSession', [typeof session === 'string' ? { purpose: session } : record('startSession', session)]);
+    return await this.#call('startSession', [typeof session === 'string' ? { purpose: session } : record('startSession', session)]);
   }
 
   /**
@@ -229,10 +231,10 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   async endSession(note?: string | EndSession, options?: EndSession): Promise<Session> {
     if (typeof note === 'object' && note !== null) {
       if (options !== undefined) throw invalid('endSession: pass a note and options, or options alone');
-      return this.#call('endSession', [record('endSession', note)]);
+      return await this.#call('endSession', [record('endSession', note)]);
     }
     const end = record('endSession', options ?? {});
-    return this.#call('endSession', [note == null ? end : { ...end, note }]);
+    return await this.#call('endSession', [note == null ? end : { ...end, note }]);
   }
 
   /**
@@ -241,7 +243,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID for a project that is none, STORE_*.
    */
   async sessions(filter: SessionFilter = {}): Promise<SessionList> {
-    return this.#call('sessions', [record('sessions', filter)]);
+    return await this.#call('sessions', [record('sessions', filter)]);
   }
 
   /**
@@ -251,7 +253,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with NOT_FOUND, AMBIGUOUS, STORE_*.
    */
   async session(id: string): Promise<SessionDetail> {
-    return this.#call('session', [id]);
+    return await this.#call('session', [id]);
   }
 
   /**
@@ -261,7 +263,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    */
   async setPhase(phase: string, options: { session?: string | undefined } = {}): Promise<Session> {
     const { session } = only('setPhase', options, ['session']);
-    return this.#call('setPhase', [phase, session]);
+    return await this.#call('setPhase', [phase, session]);
   }
 
   /**
@@ -275,7 +277,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * await pd.note('Created POST /api/payments', { type: 'commit' });
    */
   async note(text: string, options: Omit<NewNote, 'text'> = {}): Promise<WrittenNote> {
-    return this.#call('note', [{ ...record('note', options), text: given(text) }]);
+    return await this.#call('note', [{ ...record('note', options), text: given(text) }]);
   }
 
   /**
@@ -286,7 +288,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * STORE_*.
    */
   async notes(filter: NoteFilter = {}): Promise<NoteList> {
-    return this.#call('notes', [record('notes', filter)]);
+    return await this.#call('notes', [record('notes', filter)]);
   }
 
   /**
@@ -311,8 +313,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID for a pattern that is none, or more than 1,000, and nothing is claimed then; NO_AGENT,
    * NO_SESSION, NOT_FOUND, AMBIGUOUS, NOT_OWNER for another agent's session, STORE_*.
    */
-  async claimFiles(files: string | string[], options: Omit<ClaimFiles, 'files'> = {}): Promise<ClaimedFiles> {
-    return this.#call('claimFiles', [{ ...record('claimFiles', options), files: list(files) }]);
+  async claimFiles(files: string | readonly string[], options: Omit<ClaimFiles, 'files'> = {}): Promise<ClaimedFiles> {
+    return await this.#call('claimFiles', [{ ...record('claimFiles', options), files: list(files) }]);
   }
 
   /**
@@ -322,14 +324,14 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with NOT_FOUND if the session has no such claim, and nothing is given up then; otherwise as
    * {@link claimFiles}.
    */
-  async releaseFiles(files: string | string[], options: { session?: string | undefined } = {}): Promise<FileClaim[]> {
+  async releaseFiles(files: string | readonly string[], options: { session?: string | undefined } = {}): Promise<FileClaim[]> {
     const { session } = only('releaseFiles', options, ['session']);
-    return this.#call('releaseFiles', [list(files), session]);
+    return await this.#call('releaseFiles', [list(files), session]);
   }
 
   /** Lists the claims of active sessions. Rejects with NOT_FOUND and AMBIGUOUS for the session, STORE_*. */
   async fileClaims(filter: ClaimFilter = {}): Promise<ClaimList> {
-    return this.#call('fileClaims', [record('fileClaims', filter)]);
+    return await this.#call('fileClaims', [record('fileClaims', filter)]);
   }
 
   /**
@@ -338,7 +340,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID for a path outside the caller's working tree, STORE_*.
    */
   async whoOwns(path: string): Promise<Ownership> {
-    return this.#call('whoOwns', [path]);
+    return await this.#call('whoOwns', [path]);
   }
 
   /**
@@ -353,7 +355,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * await pd.publish('payments:api', { status: 'healthy', port: 3101 });
    */
   async publish(channel: string, payload: unknown, options: Publish = {}): Promise<Published> {
-    return this.#call('publish', [channel, encode(payload, 'the payload'), record('publish', options)]);
+    return await this.#call('publish', [channel, encode(payload, 'the payload'), record('publish', options)]);
   }
 
   /**
@@ -369,7 +371,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * const sub = pd.subscribe('payments:*');
    * sub.on('message', (message, meta) => console.log(meta.channel, message.status));
    */
-  subscribe<T = any>(patterns: string | string[], options: SubscribeOptions = {}): Subscription<T> {
+  subscribe<T = any>(patterns: string | readonly string[], options: SubscribeOptions = {}): Subscription<T> {
     return Subscription.start(this.#calls, patterns, record('subscribe', options));
   }
 
@@ -387,7 +389,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
     options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<T> {
     const { signal, ...others } = record('waitForSignal', options);
-    return this.#call('waitForSignal', [channel, others], signal);
+    return await this.#call('waitForSignal', [channel, others], signal);
   }
 
   /**
@@ -396,12 +398,12 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID, STORE_*.
    */
   async messages(filter: MessageFilter = {}): Promise<Message[]> {
-    return this.#call('messages', [record('messages', filter)]);
+    return await this.#call('messages', [record('messages', filter)]);
   }
 
   /** Lists the channels that have messages. Rejects with INVALID, STORE_*. */
   async channels(filter: ChannelFilter = {}): Promise<ChannelList> {
-    return this.#call('channels', [record('channels', filter)]);
+    return await this.#call('channels', [record('channels', filter)]);
   }
 
   /**
@@ -411,7 +413,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID, STORE_*.
    */
   async clearChannel(pattern: string): Promise<number> {
-    return this.#call('clearChannel', [pattern]);
+    return await this.#call('clearChannel', [pattern]);
   }
 
   /**
@@ -448,7 +450,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * NO_AGENT, INVALID, STORE_*.
    */
   async unlock(name: string, options: Unlock = {}): Promise<LockInfo> {
-    return this.#call('unlock', [name, record('unlock', options)]);
+    return await this.#call('unlock', [name, record('unlock', options)]);
   }
 
   /**
@@ -456,6 +458,9 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    *
    * Rejects with what `fn` fails with; as {@link lock}, with DEADLOCK at once if this runs in a `withLock` of the same
    * name; LOCK_HELD where `blocking` is false and it is held; LEASE_LOST if the lease ended while `fn` ran.
+   *
+   * What starts in `fn` counts as a part of it, timers and calls that aren't awaited too: while the lock is held, their
+   * waits are taken for waits that hold it up. Handlers of a subscription are nobody's part.
    *
    * @example
    * await pd.withLock('db-migrations', async (token) => {
@@ -483,17 +488,17 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    */
   async extendLock(name: string, ttl: number, options: { token?: number | undefined } = {}): Promise<LockInfo> {
     const { token } = only('extendLock', options, ['token']);
-    return this.#call('extendLock', [name, ttl, token]);
+    return await this.#call('extendLock', [name, ttl, token]);
   }
 
   /** Lists the held locks and who waits for them. Whoever is found dead by looking is buried. Rejects with STORE_*. */
   async locks(filter: LockFilter = {}): Promise<LockList> {
-    return this.#call('locks', [record('locks', filter)]);
+    return await this.#call('locks', [record('locks', filter)]);
   }
 
   /** The lock of that name in the caller's scope, if it is held. Otherwise null. Rejects with INVALID, STORE_*. */
   async lockInfo(name: string): Promise<LockInfo | null> {
-    return this.#call('lockInfo', [name]);
+    return await this.#call('lockInfo', [name]);
   }
 
   /**
@@ -509,7 +514,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * const { port } = await pd.claim('payments:frontend');
    */
   async claim(identity: string, options: Omit<ClaimPort, 'identity'> = {}): Promise<PortClaim> {
-    return this.#call('claim', [{ ...record('claim', options), identity: given(identity) }]);
+    return await this.#call('claim', [{ ...record('claim', options), identity: given(identity) }]);
   }
 
   /**
@@ -519,7 +524,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * belongs to living agents; STORE_*.
    */
   async release(pattern: string, options: Release = {}): Promise<PortClaim[]> {
-    return this.#call('release', [pattern, record('release', options)]);
+    return await this.#call('release', [pattern, record('release', options)]);
   }
 
   /**
@@ -528,7 +533,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID for a pattern that is none, STORE_*.
    */
   async services(filter: ServiceFilter = {}): Promise<ServiceList> {
-    return this.#call('services', [record('services', filter)]);
+    return await this.#call('services', [record('services', filter)]);
   }
 
   /**
@@ -539,11 +544,11 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID; TIMEOUT, naming what isn't up; CANCELLED (`cause` is the signal's reason); STORE_*.
    */
   async waitForService(
-    identities: string | string[],
+    identities: string | readonly string[],
     options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<PortClaim[]> {
     const { signal, ...others } = record('waitForService', options);
-    return this.#call('waitForService', [list(identities), others], signal);
+    return await this.#call('waitForService', [list(identities), others], signal);
   }
 
   /**
@@ -553,7 +558,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID for a project that is none, STORE_*.
    */
   async salvage(filter: SalvageFilter = {}): Promise<SalvageList> {
-    return this.#call('salvage', [record('salvage', filter)]);
+    return await this.#call('salvage', [record('salvage', filter)]);
   }
 
   /**
@@ -564,7 +569,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * nothing, or was claimed by another; INVALID; STORE_*.
    */
   async salvageClaim(agent: string): Promise<Briefing> {
-    return this.#call('salvageClaim', [agent]);
+    return await this.#call('salvageClaim', [agent]);
   }
 
   /**
@@ -574,7 +579,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with NO_AGENT; NOT_FOUND where that work is nobody's; NOT_OWNER where another took it; INVALID; STORE_*.
    */
   async salvageComplete(agent: string, note?: string): Promise<SalvageItem> {
-    return this.#call('salvageComplete', [agent, note]);
+    return await this.#call('salvageComplete', [agent, note]);
   }
 
   /**
@@ -584,7 +589,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects as {@link salvageComplete}.
    */
   async salvageAbandon(agent: string): Promise<SalvageItem> {
-    return this.#call('salvageAbandon', [agent]);
+    return await this.#call('salvageAbandon', [agent]);
   }
 
   /**
@@ -594,7 +599,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * INVALID; STORE_*.
    */
   async salvageDismiss(agent: string): Promise<SalvageItem> {
-    return this.#call('salvageDismiss', [agent]);
+    return await this.#call('salvageDismiss', [agent]);
   }
 
   /**
@@ -603,7 +608,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * Rejects with INVALID for a filter that can't match anything, STORE_*.
    */
   async activity(filter: ActivityFilter = {}): Promise<ActivityList> {
-    return this.#call('activity', [record('activity', filter)]);
+    return await this.#call('activity', [record('activity', filter)]);
   }
 
   /**
@@ -620,7 +625,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
 
   /** Counts what the database holds, in all scopes. Whoever is found dead by looking is buried. Rejects with STORE_*. */
   async status(): Promise<Status> {
-    return this.#call('status', []);
+    return await this.#call('status', []);
   }
 
   /**
@@ -628,7 +633,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    * be opened is one of the answers, not a rejection.
    */
   async doctor(): Promise<Check[]> {
-    return this.#call('doctor', []);
+    return await this.#call('doctor', []);
   }
 
   /**
@@ -650,7 +655,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    */
   startHeartbeat(options: { interval?: number | undefined } = {}): { stop(): void } {
     const { interval = 30_000 } = only('startHeartbeat', options, ['interval']);
-    if (!(typeof interval === 'number' && interval > 0 && interval <= LONGEST_TIMER_MS)) {
+    if (this.#calls.closed) throw new PortDaddyError('CLOSED', 'the client was closed', { hint: 'make a new PortDaddy' });
+    if (!(typeof interval === 'number' && interval >= 1 && interval <= LONGEST_TIMER_MS)) {
       throw invalid(`startHeartbeat: interval must be a number of milliseconds from 1 to ${LONGEST_TIMER_MS}`, {
         fields: { operation: 'startHeartbeat', option: 'interval' },
       });
@@ -705,7 +711,7 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   }
 
   #notice(text: string): void {
-    if (this.emit('notice', text)) return;
+    if (outside(() => this.emit('notice', text))) return;
     this.#notices.push(text);
     if (this.#notices.length > NOTICES) this.#notices.shift();
   }
@@ -714,8 +720,9 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
 /** Options as an object: what is in it, the native side checks. */
 function record<T extends object>(operation: string, options: T): T {
   if (options === null || options === undefined) return {} as T;
-  if (typeof options === 'object' && !Array.isArray(options)) return options;
-  const shown = Array.isArray(options) ? 'an array' : `the ${typeof options} ${String(options)}`;
+  const kind = typeof options === 'object' ? opaque(options)?.what : undefined;
+  if (typeof options === 'object' && !Array.isArray(options) && kind === undefined) return options;
+  const shown = kind ?? (Array.isArray(options) ? 'an array' : `the ${typeof options} ${String(options)}`);
   throw invalid(`${operation}: options must be an object, not ${shown}`, { fields: { operation } });
 }
 
@@ -745,13 +752,13 @@ function waiting<T extends WithLockOptions>(operation: string, options: T): T {
   return given;
 }
 
-/** One or several. What is neither, the native side refuses. */
 /** An argument that must be there: null says what is wrong with it, where leaving it out would say something else. */
 function given(argument: string): string {
   return argument ?? (null as unknown as string);
 }
 
-function list(names: string | string[]): string[] {
+/** One or several. What is neither, the native side refuses. */
+function list(names: string | readonly string[]): readonly string[] {
   return typeof names === 'string' ? [names] : names;
 }
 

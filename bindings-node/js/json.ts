@@ -9,6 +9,8 @@ import { invalid } from './error.js';
 /** Deeper than this the store refuses a value anyway, with words of its own; only a cycle is looked for there. */
 const DEPTH = 100;
 
+const HALF = 'a string with half a character (a lone surrogate)';
+
 /** The JSON text of `value`, or INVALID that says where in `what` it holds something that JSON can't. */
 export function encode(value: unknown, what: string): string {
   let text: string | undefined;
@@ -28,6 +30,7 @@ export function encode(value: unknown, what: string): string {
 function plain(value: unknown, depth: number): boolean {
   switch (typeof value) {
     case 'string':
+      return value.isWellFormed();
     case 'boolean':
       return true;
     case 'number':
@@ -44,16 +47,18 @@ function plain(value: unknown, depth: number): boolean {
     for (let i = 0; i < value.length; i++) if (!plain(value[i], depth + 1)) return false;
     return true;
   }
-  if (opaque(value) !== undefined) return false;
+  if (opaque(value) !== undefined || types.isBoxedPrimitive(value)) return false;
   for (const name of Object.keys(value)) {
     const member = (value as Record<string, unknown>)[name];
-    if (member !== undefined && !plain(member, depth + 1)) return false;
+    if (!name.isWellFormed() || (member !== undefined && !plain(member, depth + 1))) return false;
   }
   return true;
 }
 
 /** Throws for the first thing in `value` that JSON loses. Returns where there is none: `toJSON` may have made it fit. */
 function refuse(value: unknown, path: string, key: string, above: object[]): void {
+  // Numbers and strings in their objects are what they hold.
+  if (types.isBoxedPrimitive(value)) return refuse((value as object).valueOf(), path, key, above);
   if (value !== null && (typeof value === 'object' || typeof value === 'bigint')) {
     if (types.isDate(value) && Number.isNaN(value.getTime())) throw lost(path, 'an invalid Date');
     const { toJSON } = value as { toJSON?: unknown };
@@ -63,6 +68,9 @@ function refuse(value: unknown, path: string, key: string, above: object[]): voi
     }
   }
   switch (typeof value) {
+    case 'string':
+      if (!value.isWellFormed()) throw lost(path, HALF, 'it was cut within a character: cut by code points, or toWellFormed()');
+      return;
     case 'number':
       if (!Number.isFinite(value)) throw lost(path, String(value));
       return;
@@ -89,6 +97,7 @@ function refuse(value: unknown, path: string, key: string, above: object[]): voi
     for (let i = 0; i < value.length; i++) refuse(value[i], `${path}[${i}]`, String(i), above);
   } else {
     for (const [name, member] of Object.entries(value)) {
+      if (!name.isWellFormed()) throw lost(path, `an object with ${HALF} in a name`);
       if (member !== undefined) refuse(member, step(path, name), name, above);
     }
   }
@@ -96,7 +105,7 @@ function refuse(value: unknown, path: string, key: string, above: object[]): voi
 }
 
 /** What JSON would make an empty object of, though it holds something. */
-function opaque(value: object): { what: string; hint?: string } | undefined {
+export function opaque(value: object): { what: string; hint?: string } | undefined {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype === Object.prototype || prototype === null || Array.isArray(value)) return undefined;
   if (types.isPromise(value)) return { what: 'a Promise', hint: 'await it first' };

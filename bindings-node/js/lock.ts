@@ -35,9 +35,16 @@ interface Grant {
  */
 const chains = new AsyncLocalStorage<string>();
 
+/** Runs what is nobody's part, such as a handler of events: it stands under no lock, wherever it was registered. */
+export function outside<T>(fn: () => T): T {
+  return chains.exit(fn);
+}
+
 /** Takes a lock; null where it is held and the options say not to wait. */
 export async function take(calls: Calls, name: string, options: LockOptions): Promise<(Grant & { lock: Lock }) | null> {
   const { signal, onWait, ...others } = options;
+  // For ever, in the words of those who count with it.
+  if (others.timeout === Infinity) delete others.timeout;
   const args = [name, others, { chain: chains.getStore(), progress: onWait !== undefined }];
   const grant = await calls.call<Grant | null>('lock', args, {
     signal,

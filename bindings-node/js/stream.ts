@@ -5,7 +5,7 @@
  * Each item is taken once, from one queue. Where iterators run, they set the pace, and each item goes to one of them;
  * listeners see it at that moment. Where none runs, listeners get items as they come. Where nobody wants any, they wait.
  */
-import type { Calls } from './calls.js';
+import { type Calls, whenAborted } from './calls.js';
 import { cancelled, type PortDaddyError } from './error.js';
 
 /** What a stream belongs to. */
@@ -58,11 +58,7 @@ export class Stream<Raw, Item> {
       this.#closed = Promise.resolve();
       owner.end();
     } else {
-      if (signal !== undefined) {
-        const close = (): void => void this.close().catch(() => {});
-        signal.addEventListener('abort', close, { once: true });
-        this.#release = () => signal.removeEventListener('abort', close);
-      }
+      this.#release = whenAborted(signal, () => void this.close().catch(() => {}));
       this.started = calls.call(operation, [this.number, options]);
       this.started.then(
         () => {
@@ -99,9 +95,9 @@ export class Stream<Raw, Item> {
   }
 
   /** An iterator; `leave` is called when its loop ends. */
-  iterate(leave: () => Promise<void> = async () => {}): AsyncIterableIterator<Item, undefined> {
+  iterate(leave: () => Promise<void> = async () => {}): AsyncIterableIterator<Item> {
     let done = false;
-    const iterator: AsyncIterableIterator<Item, undefined> = {
+    const iterator: AsyncIterableIterator<Item> = {
       next: () => {
         if (done) return Promise.resolve(DONE);
         return new Promise((resolve, reject) => {
@@ -187,7 +183,7 @@ export class Stream<Raw, Item> {
     if (this.#over) return;
     this.#stop();
     // However its last read says so: the client was closed, which ends it as it should.
-    if (this.#calls.closed && (error.code === 'CLOSED' || error.code === 'CANCELLED')) {
+    if (this.#begun && this.#calls.closed && (error.code === 'CLOSED' || error.code === 'CANCELLED')) {
       this.#closed = Promise.resolve();
       this.#dismiss(undefined);
     } else {

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 
 import { asyncDispose, checkSignal, type Calls } from './calls.js';
 import { invalid, type PortDaddyError } from './error.js';
+import { outside } from './lock.js';
 import { Stream } from './stream.js';
 import type { Activity, ActivityFilter, Delivery, Event, Message, Note, NoteFilter, Warning } from './types.js';
 
@@ -82,7 +83,7 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
       take: (event) => this.#take(event),
       fail: (error, known) => this.#fail(error, known),
       // After the error that it ends with, if there is one, and never before the caller could listen.
-      end: () => process.nextTick(() => this.emit('close')),
+      end: () => process.nextTick(() => this.#emit('close')),
     });
     this.#stream.started.then(
       () => (this.#begun = true),
@@ -92,7 +93,7 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
   }
 
   /** @internal */
-  static start<T>(calls: Calls, patterns: string | string[], options: SubscribeOptions): Subscription<T> {
+  static start<T>(calls: Calls, patterns: string | readonly string[], options: SubscribeOptions): Subscription<T> {
     const { as, signal, ...others } = check(patterns, options);
     const list = typeof patterns === 'string' ? patterns : patterns.join(',');
     return new Subscription<T>(calls, { ...others, patterns: list, durable: as }, signal);
@@ -136,7 +137,7 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
   }
 
   /** The messages from here on, as they are asked for. */
-  [Symbol.asyncIterator](): AsyncIterableIterator<Received<T>, undefined> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<Received<T>> {
     return this.#stream.iterate();
   }
 
@@ -167,19 +168,24 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
       this.#stream.look();
       if (this.listenerCount('error') + this.listenerCount('message') === 0) return;
       const failure = this.#stream.takeFailure();
-      if (failure !== undefined) process.nextTick(() => this.emit('error', failure));
+      if (failure !== undefined) process.nextTick(() => this.#emit('error', failure));
     });
   };
 
+  /** Events belong to no lock: a handler may take the one that it was registered under. */
+  #emit(...event: unknown[]): boolean {
+    return outside(() => (this.emit as (...event: unknown[]) => boolean).apply(this, event));
+  }
+
   #take(event: Event): Received<T> | undefined {
     if (event.event === 'warning') {
-      if (!this.#tell(() => this.emit('warning', event.data))) this.#calls.notice(event.data.text);
+      if (!this.#tell(() => this.#emit('warning', event.data))) this.#calls.notice(event.data.text);
       return undefined;
     }
     const { message, ...delivery } = event.data;
     const { payload, ...rest } = message;
     const received: Received<T> = { payload: payload as T, meta: { ...rest, ...delivery } };
-    this.#tell(() => this.emit('message', received.payload, received.meta));
+    this.#tell(() => this.#emit('message', received.payload, received.meta));
     return received;
   }
 
@@ -188,7 +194,7 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
     try {
       return emit();
     } catch (error) {
-      process.nextTick(() => this.emit('error', error as Error));
+      process.nextTick(() => this.#emit('error', error as Error));
       return true;
     }
   }
@@ -198,7 +204,7 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
       if (known || (this.#asked && !this.#begun)) return true;
       if (this.listenerCount('message') === 0) return false;
     }
-    process.nextTick(() => this.emit('error', error));
+    process.nextTick(() => this.#emit('error', error));
     return true;
   }
 }
@@ -237,7 +243,7 @@ export class Follow<T> implements AsyncIterable<T> {
   }
 
   /** The entries from here on, as they are asked for. */
-  [Symbol.asyncIterator](): AsyncIterableIterator<T, undefined> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     return this.#stream.iterate(() => this.close());
   }
 
@@ -266,7 +272,7 @@ function check(patterns: unknown, options: SubscribeOptions): SubscribeOptions {
     signal: ['an AbortSignal', () => true],
   };
   for (const [option, value] of Object.entries(options)) {
-    const rule = rules[option];
+    const rule = Object.hasOwn(rules, option) ? rules[option] : undefined;
     if (rule === undefined) {
       throw invalid(`subscribe: unknown option ${JSON.stringify(option)}; there are ${Object.keys(rules).join(', ')}`, {
         fields: { operation: 'subscribe', option },

@@ -254,7 +254,7 @@ export type Source = 'named' | 'environment' | 'harness_session' | 'harness_proc
 /** What to claim. */
 export interface ClaimFiles {
   /** Patterns, relative to the handle's directory: at most 1,000. `path:10-50` claims lines. */
-  files: string[];
+  files: readonly string[];
   /** Claims what others have claimed as well. */
   force?: boolean;
   /** The session, by id or unique prefix; without it the agent's newest active one. */
@@ -775,7 +775,7 @@ export interface NewSession {
   /** What it is for: 1 byte to 4 KiB. */
   purpose: string;
   /** Files to claim, at most 1,000 patterns. */
-  files?: string[];
+  files?: readonly string[];
   /** Claims what others have claimed as well. */
   force?: boolean;
   /** What it does first, up to 64 bytes. */

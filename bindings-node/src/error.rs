@@ -72,7 +72,7 @@ mod tests {
         let error = Error::invalid("wrong").hint("do").with("held_by", json!({"agent_name": "a"})).caused_by(inner);
         let carried: Value = serde_json::from_str(&carrier(&error)).unwrap();
         assert_eq!(carried["hint"], "do");
-        assert_eq!(carried["fields"], json!({"heldBy": {"agent_name": "a"}}));
+        assert_eq!(carried["fields"], json!({"heldBy": {"agentName": "a"}}));
         assert_eq!(carried["cause"], "deep: deepest");
     }
 }

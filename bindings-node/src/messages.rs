@@ -76,7 +76,12 @@ fn subscribe(arguments: &mut Arguments) -> Result<Subscribe> {
 /// The payload, a JSON text of its own: what it holds is no argument.
 fn payload(arguments: &mut Arguments) -> Result<Value> {
     let text: String = arguments.value("payload")?;
-    serde_json::from_str(&text).map_err(|e| Error::caused_by(arguments.wrong("payload", "is no JSON text"), e))
+    serde_json::from_str(&text).map_err(|e| {
+        // The one thing that the text of a value can't be read for.
+        let too_deep = e.to_string().starts_with("recursion limit");
+        let rule = if too_deep { "is nested deeper than 100" } else { "is no JSON text" };
+        arguments.wrong("payload", rule).caused_by(e)
+    })
 }
 
 /// How long a wait may take.

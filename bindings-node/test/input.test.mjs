@@ -192,3 +192,74 @@ test('an_aborted_wait_leaves_nothing', async (t) => {
     await until(async () => (await a.lockInfo('r')) === null, 'a free lock');
   }
 });
+
+test('half_characters_are_refused_where_they_are', async (t) => {
+  const pd = new Store(t).open('a');
+  const half = '😀'.slice(0, 1);
+  await refused(pd.note(half), 'INVALID', /half a character/);
+  const error = await refused(pd.publish('c', { list: ['whole', half] }), 'INVALID', /half a character/);
+  assert.equal(error.fields.path, 'payload.list[1]');
+  await refused(pd.publish('c', { [half]: 1 }), 'INVALID', /half a character/);
+  await pd.publish('c', '😀');
+  assert.equal(await pd.waitForSignal('c'), '😀');
+});
+
+test('what_is_nested_too_deep_is_said_to_be', async (t) => {
+  const pd = new Store(t).open('a');
+  for (const depth of [101, 1000]) {
+    let value = 1;
+    for (let i = 0; i < depth; i++) value = [value];
+    await refused(pd.publish('c', value), 'INVALID', /nested deeper than 100/);
+  }
+  await refused(pd.publish('c', new Number(NaN)), 'INVALID', /NaN/);
+  assert.equal((await pd.messages()).length, 0);
+});
+
+test('names_of_every_object_are_no_options', async (t) => {
+  const pd = new Store(t).open('a');
+  for (const option of ['constructor', 'toString', '__proto__']) {
+    const options = JSON.parse(`{"${option}": 1}`);
+    assert.throws(() => pd.subscribe('x', options), { code: 'INVALID' }, option);
+  }
+  for (const options of [new Map(), new Error('x')]) await refused(pd.notes(options), 'INVALID', /must be an object/);
+});
+
+test('an_error_s_stack_leads_to_its_caller', async (t) => {
+  const pd = new Store(t).open('a');
+  async function buildStep() {
+    await pd.endSession('done');
+  }
+  const error = await refused(buildStep(), 'NO_SESSION');
+  assert.match(error.stack, /at async buildStep/);
+  assert.match(error.stack, /at async PortDaddy\.endSession/);
+});
+
+test('a_closed_client_s_streams_and_heartbeats_say_so', async (t) => {
+  const pd = new Store(t).open('a');
+  await pd.close();
+  for (const stream of [pd.subscribe('x'), pd.followNotes(), pd.followActivity()]) {
+    const loop = async () => {
+      for await (const _ of stream);
+    };
+    await refused(loop(), 'CLOSED');
+  }
+  assert.throws(() => pd.startHeartbeat(), { code: 'CLOSED' });
+});
+
+test('one_signal_may_end_many_waits', async (t) => {
+  const pd = new Store(t).open('a');
+  await pd.lock('m');
+  const warned = [];
+  const hear = (warning) => warned.push(warning);
+  process.on('warning', hear);
+  t.after(() => process.off('warning', hear));
+  const ending = new AbortController();
+  const waits = Array.from({ length: 40 }, () => refused(pd.lock('m', { signal: ending.signal }), 'CANCELLED'));
+  const subs = Array.from({ length: 20 }, () => pd.subscribe('x', { signal: ending.signal }));
+  await Promise.all(subs.map((sub) => sub.ready));
+  ending.abort();
+  await Promise.all(waits);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(warned, []);
+  assert.deepEqual((await pd.lockInfo('m')).waiters, []);
+});

@@ -89,6 +89,22 @@ test('a_stale_token_opens_nothing', async (t) => {
   assert.ok(await a.lockInfo('m'));
 });
 
+test('closing_a_handle_that_waits_for_its_own_lock_frees_it', async (t) => {
+  const store = new Store(t);
+  const [a, b] = [store.open('a'), store.open('b')];
+  for (let round = 0; round < 10; round++) {
+    const closing = store.open('c');
+    await closing.lock('m');
+    const waiting = refused(closing.lock('m'), 'CLOSED');
+    await untilQueued(b, 'm', 1);
+    const next = a.lock('m', { timeout: LONG });
+    await untilQueued(b, 'm', 2);
+    await closing.close();
+    await waiting;
+    await (await next).release();
+  }
+});
+
 test('a_lease_ends_on_time_and_says_so', async (t) => {
   const store = new Store(t);
   const [a, b] = [store.open('a'), store.open('b')];

@@ -201,7 +201,7 @@ export function git(dir, ...args) {
 }
 
 /** The error that a call is refused with, which must be of this kind. */
-export async function refused(call, code) {
+export async function refused(call, code, message = /./) {
   let error;
   try {
     const value = await (typeof call === 'function' ? call() : call);
@@ -212,6 +212,7 @@ export async function refused(call, code) {
   if (!(error instanceof PortDaddyError)) throw error;
   assert.equal(error.code, code, error.message);
   assert.equal(error.name, 'PortDaddyError');
+  assert.match(error.message, message);
   return error;
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 
-import { LONG, Store, next, refused, until, untilWaiting } from './setup.mjs';
+import { LONG, Store, next, refused, until, untilQueued, untilWaiting } from './setup.mjs';
 
 const iterate = (sub) => sub[Symbol.asyncIterator]();
 
@@ -415,4 +415,19 @@ test('the_shell_and_a_program_hear_each_other', async (t) => {
   assert.deepEqual(await waiting, { status: 'ready' });
   const { channels } = await store.json('shell', 'channels');
   assert.deepEqual([channels[0].name, channels[0].count], ['build:done', 1]);
+});
+
+test('a_handler_is_no_part_of_the_lock_it_was_registered_under', async (t) => {
+  const store = new Store(t);
+  const pd = store.open('a');
+  let handled;
+  await pd.withLock('deploy', async () => {
+    handled = new Promise((resolve) => {
+      pd.subscribe('x').on('message', () => resolve(pd.withLock('deploy', () => 'its turn')));
+    });
+    await pd.publish('x', 1);
+    // It waits while this runs, instead of being told that it never could.
+    await untilQueued(pd, 'deploy', 1);
+  });
+  assert.equal(await handled, 'its turn');
 });

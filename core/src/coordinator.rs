@@ -383,8 +383,9 @@ impl Inner {
         let name = file.name().to_owned();
         // If the database can't be written, the lost lock on the file says the same a little later.
         let withdraw = |tx: &crate::db::Tx<'_>| {
-            crate::locks::release_all_of(tx, &name)?;
+            // The waits first: what is released must not be handed to one of them.
             crate::waiters::remove_all_of(tx, &name)?;
+            crate::locks::release_all_of(tx, &name)?;
             life::withdraw(tx, &name)?;
             // A twin that crashed earlier is no proof of death any more: the agent has lived on.
             self.caller.agent.iter().try_for_each(|agent| {

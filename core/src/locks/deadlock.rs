@@ -40,7 +40,7 @@ pub(super) struct Step {
 pub(super) fn find_cycle(tx: &Tx<'_>, me: &Newcomer<'_>, wanted: &Row) -> Result<Option<Vec<Step>>> {
     if me.holds_up(wanted) {
         let (holds, waits_for) = (wanted.name.clone(), me.name.to_owned());
-        return Ok(Some(vec![Step { agent: me.agent.to_owned(), holds, waits_for }]));
+        return Ok(Some(vec![Step { agent: wanted.agent.clone(), holds, waits_for }]));
     }
     let all = waiters::living_of_kind(tx, Kind::Lock)?;
     let mut seen = vec![wanted.token];
@@ -85,6 +85,9 @@ pub(super) fn find_cycle(tx: &Tx<'_>, me: &Newcomer<'_>, wanted: &Row) -> Result
 pub(super) fn deadlock(conn: &Connection, me: &Newcomer<'_>, cycle: &[Step]) -> Result<Error> {
     let mut names = Names::default();
     let text = match cycle {
+        [held] if held.agent != me.agent => {
+            format!("{} holds {}, and the wait would run under it", names.of(conn, &held.agent)?, held.holds)
+        }
         [own] => format!("{} already holds {} and would wait for itself", names.of(conn, &own.agent)?, own.holds),
         [own, others @ ..] => {
             let mut parts = vec![format!(

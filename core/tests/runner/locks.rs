@@ -304,6 +304,20 @@ fn a_killed_holder_s_lock_is_the_next_waiter_s() {
 }
 
 #[test]
+fn closing_a_handle_that_waits_for_its_own_lock_frees_it() {
+    let store = TempStore::running();
+    let (a, b) = (store.open("a"), store.open("b"));
+    a.lock("m", &now_or_never()).unwrap().unwrap().leave();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| a.lock("m", &at_most(LONG)).map(|_| ()).unwrap_err());
+        until_waiting(&b, "m", 1);
+        a.close();
+        assert_eq!(waiter.join().unwrap().kind(), ErrorKind::Closed);
+    });
+    assert!(b.lock("m", &now_or_never()).unwrap().is_some());
+}
+
+#[test]
 fn a_stopped_holder_keeps_its_lock() {
     const ME: &str = "locks::a_stopped_holder_keeps_its_lock";
     if let Some(role) = Role::of_this_process() {

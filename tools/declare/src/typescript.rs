@@ -111,7 +111,10 @@ fn declaration(t: &Type, names: &Names) -> String {
 fn member(field: &Field, is_option: bool, names: &Names) -> String {
     let mark = if is_option && !field.required { "?" } else { "" };
     let docs = comment("  ", &names.text(&field.docs));
-    format!("{docs}  {}{mark}: {};\n", camel_case(&field.name), print_type(&field.ty))
+    // What is only read may be a list that nobody changes.
+    let list = is_option && matches!(&field.ty, Ty::List(_));
+    let readonly = if list { "readonly " } else { "" };
+    format!("{docs}  {}{mark}: {readonly}{};\n", camel_case(&field.name), print_type(&field.ty))
 }
 
 fn print_type(ty: &Ty) -> String {
