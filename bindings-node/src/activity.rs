@@ -10,7 +10,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         name: "followActivity",
         run: Run::Client(|client, a| {
             let pd = client.coordinator()?;
-            client.streams.open(a, |a| Ok((Source::Activity(pd.follow_activity_from(&a.options()?)?), None)))
+            client.streams.open(&pd, a, |a| Ok((Source::Activity(pd.follow_activity_from(&a.options()?)?), None)))
         }),
     },
 ];

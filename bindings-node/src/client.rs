@@ -12,7 +12,7 @@ use napi::Env;
 use napi::bindgen_prelude::Function;
 use napi_derive::napi;
 use parking_lot::Mutex;
-use portdaddy_core::{Cancel, Coordinator, Error, ErrorKind, Options, Result, ScopeChoice, Worker, spawn_waiting};
+use portdaddy_core::{Cancel, Coordinator, Error, ErrorKind, Options, Result, ScopeChoice, Worker};
 use serde::Deserialize;
 
 use crate::call::{self, Arguments};
@@ -200,7 +200,10 @@ async fn run(client: Arc<Shared>, operation: &'static Operation, id: i64, text: 
     };
     match answer {
         // A lock that was granted to one who has given up: the guard releases it.
-        Ok(Answer { kept: Some(_), .. }) if cancel.is_cancelled() => duty.settle(Err(cancelled())),
+        Ok(Answer { kept: Some(lock), .. }) if cancel.is_cancelled() => {
+            drop(lock);
+            duty.settle(Err(cancelled()))
+        }
         Ok(Answer { text, kept }) => {
             let heard = duty.settle(Ok(text));
             if let Some(lock) = kept.filter(|_| heard) {
@@ -332,12 +335,11 @@ impl Client {
             },
         };
         // What only waits needn't queue behind what works.
-        let waits = operation.name == "next" && shared.streams.is_open(&arguments);
+        let waits = if operation.name == "next" { shared.streams.handle_of(&arguments) } else { None };
         let run = run(shared.clone(), operation, call, arguments, cancel);
-        if waits {
-            spawn_waiting(run)
-        } else {
-            worker.spawn(run)
+        match waits {
+            Some(pd) => pd.spawn_waiting(run),
+            None => worker.spawn(run),
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Signals: publishing, subscribing, and waiting for one.
 
-use portdaddy_core::{Error, Replay, Result, Subscribe, Wait};
+use portdaddy_core::{Replay, Result, Subscribe, Wait};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         name: "subscribe",
         run: Run::Client(|client, a| {
             let pd = client.coordinator()?;
-            client.streams.open(a, |a| {
+            client.streams.open(&pd, a, |a| {
                 let how = subscribe(a)?;
                 Ok((Source::Messages(pd.subscribe(&how)?), how.durable))
             })

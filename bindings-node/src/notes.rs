@@ -11,7 +11,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         name: "followNotes",
         run: Run::Client(|client, a| {
             let pd = client.coordinator()?;
-            client.streams.open(a, |a| Ok((Source::Notes(pd.follow_notes_from(&a.options()?)?), None)))
+            client.streams.open(&pd, a, |a| Ok((Source::Notes(pd.follow_notes_from(&a.options()?)?), None)))
         }),
     },
 ];

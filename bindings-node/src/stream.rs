@@ -29,7 +29,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         run: Run::Client(|client, arguments| {
             let stream = client.streams.find(arguments)?;
             let seq = arguments.value("seq")?;
-            stream.ack(&client.coordinator()?, seq)
+            stream.ack(seq)
         }),
     },
     Operation { name: "endStream", run: Run::Wait(|call| Box::pin(end(call))) },
@@ -74,6 +74,7 @@ impl Source {
 pub(crate) struct Streams(Mutex<HashMap<u64, Arc<Stream>>>);
 
 struct Stream {
+    pd: Coordinator,
     place: Mutex<Place>,
     /// The name of its position, for a durable subscription.
     durable: Option<String>,
@@ -92,6 +93,7 @@ impl Streams {
     /// Opens the stream whose number is the next argument.
     pub(crate) fn open(
         &self,
+        pd: &Coordinator,
         arguments: &mut Arguments,
         make: impl FnOnce(&mut Arguments) -> Result<(Source, Option<String>)>,
     ) -> Result<String> {
@@ -99,16 +101,19 @@ impl Streams {
         let (source, durable) = make(arguments)?;
         match self.0.lock().entry(id) {
             Entry::Occupied(_) => return Err(arguments.wrong("stream", "is the number of an open stream")),
-            Entry::Vacant(place) => {
-                place.insert(Arc::new(Stream { place: Mutex::new(Place::Here(Box::new(source), None)), durable }))
-            }
+            Entry::Vacant(place) => place.insert(Arc::new(Stream {
+                pd: pd.clone(),
+                place: Mutex::new(Place::Here(Box::new(source), None)),
+                durable,
+            })),
         };
         json(&())
     }
 
-    /// Whether the arguments name an open stream.
-    pub(crate) fn is_open(&self, arguments: &str) -> bool {
-        serde_json::from_str::<[u64; 1]>(arguments).is_ok_and(|[id]| self.0.lock().contains_key(&id))
+    /// The handle of the open stream that the arguments name.
+    pub(crate) fn handle_of(&self, arguments: &str) -> Option<Coordinator> {
+        let [id] = serde_json::from_str::<[u64; 1]>(arguments).ok()?;
+        self.0.lock().get(&id).map(|stream| stream.pd.clone())
     }
 
     fn find(&self, arguments: &mut Arguments) -> Result<Arc<Stream>> {
@@ -163,9 +168,9 @@ impl Stream {
     }
 
     /// While a `next` waits as well: the position is the name's, not the subscription's.
-    fn ack(&self, coordinator: &Coordinator, seq: i64) -> Result<String> {
+    fn ack(&self, seq: i64) -> Result<String> {
         match &self.durable {
-            Some(name) => json(&coordinator.ack(name, seq)?),
+            Some(name) => json(&self.pd.ack(name, seq)?),
             None => Err(Error::invalid("ack: this stream has no position to store")
                 .with("operation", "ack")
                 .hint("subscribe with a name for it (as)")),
@@ -236,7 +241,8 @@ impl Drop for Reading {
         // It was ended meanwhile: nothing of it is left once whoever ended it hears so.
         drop(place);
         drop(source);
-        if let Place::Ending(Some(waker)) = std::mem::replace(&mut *self.stream.place.lock(), Place::Ended) {
+        let ending = std::mem::replace(&mut *self.stream.place.lock(), Place::Ended);
+        if let Place::Ending(Some(waker)) = ending {
             waker.wake();
         }
     }

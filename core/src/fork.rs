@@ -31,7 +31,7 @@ pub struct Fork {
 struct Lists {
     _open: MutexGuard<'static, crate::db::OpenHere>,
     _ours: MutexGuard<'static, coordinator::Ours>,
-    _waits: MutexGuard<'static, reactor::State>,
+    _waits: MutexGuard<'static, reactor::Reactors>,
     _watches: MutexGuard<'static, watch::State>,
 }
 
@@ -54,7 +54,7 @@ impl Fork {
         let _lists = Lists {
             _open: crate::db::OPEN_HERE.lock(),
             _ours: coordinator::OURS.lock(),
-            _waits: reactor::STATE.lock(),
+            _waits: reactor::ALL.lock(),
             _watches: watch::STATE.lock(),
         };
         Fork { handles, _lists }

@@ -101,5 +101,5 @@ pub use sessions::{
 };
 pub use status::{AgentCounts, Check, Status, Waiting, doctor};
 pub use subscription::{Delivery, Event, Replay, Subscribe, Subscription, Warning, WarningCode};
-pub use tasks::{Worker, spawn_waiting};
+pub use tasks::Worker;
 pub use wait::{Cancel, Wait};

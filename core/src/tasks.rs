@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use async_task::Runnable;
 
+use crate::coordinator::Coordinator;
 use crate::sync::{Condvar, Mutex};
-use crate::wake::reactor;
+use crate::wake::reactor::{self, Reactor};
 
 /// How long a worker whose calls come one upon the other looks out for the next before it sleeps: waking a thread on an
 /// idle core takes about as long.
@@ -45,7 +46,8 @@ const SOON: Duration = Duration::from_micros(200);
 #[derive(Debug)]
 pub struct Worker {
     queue: Arc<Queue>,
-    thread: JoinHandle<()>,
+    /// None once it was stopped.
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,7 @@ impl Worker {
         let queue = Arc::new(Queue::default());
         let work = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work.work())?;
-        Ok(Worker { queue, thread })
+        Ok(Worker { queue, thread: Some(thread) })
     }
 
     /// Has the thread begin `future` after everything that was spawned before. A panic inside ends that future only:
@@ -78,7 +80,11 @@ impl Worker {
         let queue = Arc::clone(&self.queue);
         let begun = AtomicBool::new(false);
         let schedule = move |runnable: Runnable| {
-            if begun.swap(true, Ordering::SeqCst) { go_on(runnable) } else { queue.push(runnable) }
+            let woken = begun.swap(true, Ordering::SeqCst);
+            match reactor::current().filter(|_| woken) {
+                Some(reactor) => go_on(&reactor, runnable),
+                None => queue.push(runnable),
+            }
         };
         let (runnable, task) = async_task::spawn(future, schedule);
         task.detach();
@@ -86,25 +92,43 @@ impl Worker {
     }
 
     /// Ends the thread once everything that was spawned has begun, and waits for that, unless it is called there.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
+        self.end();
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+
+    fn end(&self) {
         self.queue.state.lock().stopped = true;
         self.queue.changed.notify_one();
-        if self.thread.thread().id() != std::thread::current().id() {
-            let _ = self.thread.join();
+    }
+}
+
+impl Drop for Worker {
+    /// Ends the thread as [`stop`](Self::stop) does, without waiting for it.
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.end();
         }
     }
 }
 
-/// Runs a future on the process's waiting thread from its beginning: for what only waits, such as a subscription's next
-/// message. It must not block that thread; a panic inside ends that future only.
-pub fn spawn_waiting(future: impl Future<Output = ()> + Send + 'static) {
-    let (runnable, task) = async_task::spawn(future, go_on);
-    task.detach();
-    runnable.schedule();
+impl Coordinator {
+    /// Runs a future on the database's waiting thread from its beginning: for what only waits, such as a subscription's
+    /// next message. It must not block that thread; a panic inside ends that future only.
+    pub fn spawn_waiting(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let reactor = Arc::clone(self.inner.db.wakes().reactor());
+        let (runnable, task) = async_task::spawn(future, move |runnable| go_on(&reactor, runnable));
+        task.detach();
+        runnable.schedule();
+    }
 }
 
-fn go_on(runnable: Runnable) {
-    reactor::run(Box::new(move || {
+fn go_on(reactor: &Arc<Reactor>, runnable: Runnable) {
+    reactor.run(Box::new(move || {
         runnable.run();
     }));
 }

@@ -150,6 +150,11 @@ impl Coordinator {
 }
 
 impl Waiting<'_> {
+    /// Whether there are no words to sleep on.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.inner.db.wakes().is_polling()
+    }
+
     /// Reads a new snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         match &self.reader {
@@ -171,7 +176,7 @@ impl Waiting<'_> {
                 return Ok(Woken::TimedOut);
             }
             if until.is_some_and(|u| u <= now) {
-                self.resample();
+                self.resample_at_pace();
                 return Ok(Woken::Until);
             }
             let end = [self.deadline, until].into_iter().flatten().min();
@@ -203,7 +208,7 @@ impl Waiting<'_> {
             if most == self.tick {
                 self.tick = (self.tick * 2).min(LAST_TICK);
                 if version.is_none() {
-                    self.resample();
+                    self.resample_at_pace();
                     return Ok(Woken::Changed);
                 }
             }
@@ -212,6 +217,11 @@ impl Waiting<'_> {
 
     fn resample(&mut self) {
         self.sample = self.inner.db.wakes().sample(&self.topics);
+    }
+
+    /// After a look that nothing called for: polling goes on as slowly as it had become.
+    fn resample_at_pace(&mut self) {
+        self.sample = self.inner.db.wakes().sample_at_pace(&self.topics, &self.sample);
     }
 }
 

@@ -33,13 +33,15 @@ use crate::ids::Random;
 use crate::life::Liveness;
 use crate::sync::{Condvar, Mutex};
 use crate::sys;
-use crate::wake::{Topic, Wakes};
+use crate::wake::{Topic, Wakes, reactor};
 
 use gate::Gate;
 
 /// How long a writer waits for SQLite's lock when the gate could not order it: a process that was stopped inside a
 /// transaction holds it until it goes on.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same on the waiting thread, for a lock that could not be had the last time.
+const STUCK_PATIENCE: Duration = Duration::from_millis(100);
 /// With so many pages in the WAL, a commit that is slow anyway also checkpoints.
 const CHECKPOINT_AT: i32 = 1_000;
 /// With so many, even a commit that should be quick does.
@@ -134,6 +136,9 @@ struct Writer {
     /// Pages that the last checkpoint left there, because someone still read them.
     left: i32,
     boot_recorded: bool,
+    /// SQLite's lock could not be had last time.
+    stuck: bool,
+    patience: Duration,
 }
 
 impl Db {
@@ -483,7 +488,7 @@ impl Writer {
             count.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false })
+        Ok(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false, stuck: false, patience: BUSY_TIMEOUT })
     }
 
     fn transact<T>(
@@ -537,8 +542,18 @@ impl Writer {
         Ok(value)
     }
 
-    fn begin(&self) -> Result<()> {
-        Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(|_| ())?)
+    /// Waits for SQLite's lock, if it must; the waiting thread doesn't wait its full time once more for one that could
+    /// not be had just now: others wait there for their turn.
+    fn begin(&mut self) -> Result<()> {
+        let patience = if self.stuck && reactor::current().is_some() { STUCK_PATIENCE } else { BUSY_TIMEOUT };
+        if self.patience != patience {
+            self.conn.busy_timeout(patience)?;
+            self.patience = patience;
+        }
+        let begun = self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
+        self.stuck = matches!(&begun, Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy));
+        begun?;
+        Ok(())
     }
 
     fn commit(&self) -> Result<()> {

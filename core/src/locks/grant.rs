@@ -178,6 +178,15 @@ pub(crate) fn release_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
     rows.iter().try_for_each(|r| released(tx, r))
 }
 
+/// The tickets of those who wait for what a handle holds.
+pub(crate) fn next_after(conn: &Connection, live: &str) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT w.ticket FROM locks l JOIN waiters w ON w.kind = 'lock' AND w.scope = l.scope AND w.name = l.name
+         WHERE l.live = ?1",
+    )?;
+    Ok(statement.query_map([live], |r| r.get(0))?.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn released(tx: &Tx<'_>, row: &Row) -> Result<()> {
     activity::record_as(tx, Some(&row.agent), row.scope, "lock.release", &row.name, json!({"token": row.token}))?;
     hand_over(tx, row)

@@ -18,6 +18,10 @@ use crate::wait::{Sleeping, Woken};
 use crate::waiters;
 use crate::wake::Topic;
 
+/// How often a waiter looks by itself whether the holder is still there.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOK_POLLING: Duration = Duration::from_millis(250);
+
 /// A place in the queue for a lock.
 pub(super) struct Queue<'a> {
     pub(super) coordinator: &'a Coordinator,
@@ -68,10 +72,12 @@ impl Queue<'_> {
             if watched.as_ref().is_none_or(|(token, _)| *token != holder.token) {
                 watched = self.watch(&holder, &died)?.map(|w| (holder.token, w));
             }
-            let until = holder
-                .expires_awake_ms
-                .map(|e| Instant::now() + Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
-            if waiting.sleep(until).await? == Woken::TimedOut {
+            let lease =
+                holder.expires_awake_ms.map(|e| Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
+            // A death commits nothing: where no word can tell of it, or no watch could be set, only looking does.
+            let look = if waiting.is_polling() { LOOK_POLLING } else { LOOK };
+            let until = Instant::now() + lease.map_or(look, |lease| lease.min(look));
+            if waiting.sleep(Some(until)).await? == Woken::TimedOut {
                 match self.leave()? {
                     Some(token) => break token,
                     None => return Err(timed_out(self.coordinator, self.name, &holder, options.wait.timeout)?),

@@ -632,6 +632,7 @@ impl Subscription {
         let every = match (self.look_is_due, self.owners.is_empty()) {
             (true, _) => LOOK_EVERY,
             // Their deaths are watched; what remains is that they may fall silent.
+            (false, false) if self.coordinator.inner.db.wakes().is_polling() => LOOK_EVERY,
             (false, false) => LOOK_AT_OWNERS_EVERY,
             (false, true) => return None,
         };

@@ -42,6 +42,7 @@ impl Subject {
 /// has begun by then is not waited for.
 pub(crate) struct DeathWatch {
     id: u64,
+    pid: u32,
 }
 
 type OnDeath = Box<dyn FnOnce() + Send>;
@@ -54,7 +55,8 @@ impl DeathWatch {
         let pid = std::process::id();
         if state.running.is_some_and(|running| running != pid) {
             // Forked: the thread, and what it watches, are the parent's. Nothing of it may be called or closed here.
-            std::mem::forget(std::mem::replace(&mut *state, State::NEW));
+            let last = state.last;
+            std::mem::forget(std::mem::replace(&mut *state, State { last, ..State::NEW }));
         }
         state.last += 1;
         let id = state.last;
@@ -76,14 +78,14 @@ impl DeathWatch {
         }
         drop(state);
         bell.ring();
-        DeathWatch { id }
+        DeathWatch { id, pid }
     }
 }
 
 impl Drop for DeathWatch {
     fn drop(&mut self) {
-        let mut state = STATE.lock();
-        if state.running.is_none_or(|running| running == std::process::id()) {
+        if self.pid == std::process::id() {
+            let mut state = STATE.lock();
             let _call = state.forget(self.id);
             drop(state);
         }
@@ -178,6 +180,7 @@ fn work(bell: &Bell) {
             state.watched.iter_mut().filter_map(|w| w.look(now).then_some(&w.listeners)).flatten().copied().collect();
         let calls: Vec<OnDeath> = gone.into_iter().filter_map(|id| state.forget(id)).collect();
         if !calls.is_empty() {
+            idle_since = None;
             drop(state);
             for call in calls {
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(call));

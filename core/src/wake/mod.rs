@@ -14,7 +14,7 @@
 //! Who sleeps on more words than the kernel takes at once sleeps on one that moves with all of them (`page::ANY`).
 //!
 //! Two kinds of sleepers: a thread that waits itself ([`Wakes::sleep`]), and a task that gave way ([`Wakes::nap`]); for
-//! all of those the process has one thread ([`reactor`]).
+//! all of those the process has one thread a database ([`reactor`]).
 //!
 //! What can still go wrong is made good by the sleeper's tick: a writer killed between COMMIT and wake, a writer that
 //! doesn't know the page, a page that was replaced ([`Wakes::remap_if_replaced`]). A sleeper that is killed leaves its
@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::sync::RwLock;
 use page::{ANY, FIRST_TOPIC, Page, WORDS};
-use reactor::Nap;
+use reactor::{Nap, Reactor};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod futex {
@@ -84,6 +84,7 @@ impl Topic {
 /// The wake words of one open database.
 pub(crate) struct Wakes {
     path: PathBuf,
+    reactor: Arc<Reactor>,
     force_poll: bool,
     /// `None`: polling.
     page: RwLock<Option<Arc<Page>>>,
@@ -105,7 +106,7 @@ impl Wakes {
     pub(crate) fn open(path: &Path, force_poll: bool) -> Result<Wakes> {
         let force_poll = force_poll || !futex::AVAILABLE;
         let page = if force_poll { None } else { Page::open(path).ok().map(Arc::new) };
-        Ok(Wakes { path: path.to_owned(), force_poll, page: RwLock::new(page) })
+        Ok(Wakes { path: path.to_owned(), reactor: Reactor::of(path), force_poll, page: RwLock::new(page) })
     }
 
     /// Remembers the words of `topics` as they are now.
@@ -119,6 +120,11 @@ impl Wakes {
             words = indices.into_iter().map(|index| (index, page.load(index))).collect();
         }
         Sample { page, words: words.into(), quiet: 0 }
+    }
+
+    /// The same, for one who goes on polling at the pace of an older sample.
+    pub(crate) fn sample_at_pace(&self, topics: &[Topic], older: &Sample) -> Sample {
+        Sample { quiet: older.quiet, ..self.sample(topics) }
     }
 
     /// Tells those who sleep on `topic`. To be called after COMMIT. No system call when nobody sleeps.
@@ -152,13 +158,18 @@ impl Wakes {
         }
     }
 
-    /// As [`sleep`](Self::sleep), without a thread: the process's waiting thread sleeps for this task.
+    /// The waiting thread of this database.
+    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
+        &self.reactor
+    }
+
+    /// As [`sleep`](Self::sleep), without a thread: the database's waiting thread sleeps for this task.
     pub(crate) async fn nap(&self, sample: &mut Sample, timeout: Duration) -> bool {
         if self.is_outdated(sample) {
             return true;
         }
         let until = Instant::now() + timeout.min(sample.step());
-        Nap::new(sample.page.clone(), Arc::clone(&sample.words), until).await
+        Nap::new(Arc::clone(&self.reactor), sample.page.clone(), Arc::clone(&sample.words), until).await
     }
 
     /// Whether nobody wakes the sample's words any more, because their page isn't ours now.
@@ -183,7 +194,14 @@ impl Wakes {
             return Ok(true);
         }
         let was_polling = page.is_none();
-        *page = Page::open(&self.path).ok().map(Arc::new);
+        let old = std::mem::replace(&mut *page, Page::open(&self.path).ok().map(Arc::new));
+        if let Some(old) = old {
+            // Whoever sleeps on the old one, in any process, finds out that it isn't woken there any more.
+            for index in old.slept_on() {
+                old.advance(index);
+                futex::wake(old.word(index));
+            }
+        }
         Ok(!(was_polling && page.is_none()))
     }
 }
@@ -280,7 +298,10 @@ mod tests {
         for (topics, counted) in [(few, None), (many, Some(ANY))] {
             let mut sample = one.sample(&topics);
             std::thread::scope(|scope| {
-                let sleeper = scope.spawn(|| one.sleep(&mut sample, LONG));
+                let sleeper = scope.spawn(|| {
+                    let slept = Instant::now();
+                    one.sleep(&mut sample, LONG) && slept.elapsed() < LONG
+                });
                 let last = topics[topics.len() - 1];
                 let sleepers = || other.page.read().as_ref().unwrap().sleepers(counted.unwrap_or(last.0));
                 while sleepers() == 0 {
@@ -313,7 +334,9 @@ mod tests {
                         if value(&sample) > round {
                             break;
                         }
-                        assert!(wakes.sleep(&mut sample, LONG), "a wake was lost in round {round}");
+                        let slept = Instant::now();
+                        let changed = wakes.sleep(&mut sample, LONG);
+                        assert!(changed && slept.elapsed() < LONG, "a wake was lost in round {round}");
                     }
                     if !begins {
                         wakes.wake(tell);

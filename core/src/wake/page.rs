@@ -88,6 +88,11 @@ impl Page {
         self.count(index).load(Ordering::SeqCst)
     }
 
+    /// The words that somebody sleeps on.
+    pub(super) fn slept_on(&self) -> impl Iterator<Item = u16> {
+        (0..WORDS as u16).filter(|index| self.sleepers(*index) > 0)
+    }
+
     /// Whether any word is another than it was.
     pub(super) fn changed(&self, words: &[(u16, u32)]) -> bool {
         words.iter().any(|&(index, value)| self.load(index) != value)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use portdaddy_core::{
     ActivityFilter, AgentState, Cancel, ClaimPort, Coordinator, ErrorKind, Event, LockOptions, NewNote, NoteFilter,
-    Options, Publish, Result, Subscribe, Unlock, Wait, Worker, spawn_waiting,
+    Options, Publish, Result, Subscribe, Unlock, Wait, Worker,
 };
 use portdaddy_testutil::{Role, TempStore};
 use serde_json::json;
@@ -172,7 +172,7 @@ fn streams_give_way_between_their_items() {
     let mut entries = b.follow_activity_from(&filter).unwrap();
     let (said, heard) = channel();
     let tell = said.clone();
-    spawn_waiting(async move {
+    b.spawn_waiting(async move {
         let all = Wait::default();
         while let Ok(Some(event)) = messages.next_async(&all).await {
             if let Event::Message(delivery) = event {
@@ -182,13 +182,13 @@ fn streams_give_way_between_their_items() {
         tell.send("end of messages".into()).unwrap();
     });
     let tell = said.clone();
-    spawn_waiting(async move {
+    b.spawn_waiting(async move {
         while let Ok(Some(note)) = notes.next_async(&Wait::default()).await {
             tell.send(note.text).unwrap();
         }
         tell.send("end of notes".into()).unwrap();
     });
-    spawn_waiting(async move {
+    b.spawn_waiting(async move {
         while let Ok(Some(entry)) = entries.next_async(&Wait::default()).await {
             said.send(entry.kind).unwrap();
         }
@@ -300,6 +300,92 @@ fn looking_at_a_lock_ends_a_grant_that_is_void() {
     assert_eq!(waiting(&c, "m"), 1);
     b.abandon();
     assert_eq!(waiting(&c, "m"), 0, "a dead handle waits for nothing");
+}
+
+#[test]
+fn a_death_is_noticed_without_shared_memory() {
+    const ME: &str = "tasks::a_death_is_noticed_without_shared_memory";
+    if let Some(role) = Role::of_this_process() {
+        let pd = role.open();
+        held(&pd, "m").leave();
+        role.say("held");
+        role.barrier();
+        return;
+    }
+    let store = TempStore::running();
+    let open = |agent: &str| Coordinator::open(store.options().agent(agent).poll(true)).unwrap();
+    let (pd, other) = (open("a"), open("b"));
+    let worker = Worker::start("test").unwrap();
+    for as_task in [true, false] {
+        let mut holder = store.child(ME, "hold", "holder");
+        assert_eq!(holder.said(), "held");
+        let (asked, looker) = (pd.clone(), &other);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                if as_task {
+                    let asked = asked.clone();
+                    let taken = async move { asked.lock_async("m", &LockOptions::default()).await };
+                    return begin(&worker, taken).recv_timeout(LONG).unwrap().unwrap().is_some();
+                }
+                let wait = Wait::at_most(LONG);
+                asked.lock("m", &LockOptions { wait, ..LockOptions::default() }).unwrap().is_some()
+            });
+            until("a waiter", || waiting(looker, "m") == 1);
+            // A killed process commits nothing, and nobody else does here.
+            holder.kill();
+            assert!(waiter.join().unwrap());
+        });
+        until("a free lock", || looker.lock_info("m").unwrap().is_none());
+    }
+    worker.stop();
+}
+
+#[test]
+fn a_stuck_database_holds_up_no_other() {
+    let (stuck, free) = (TempStore::running(), TempStore::running());
+    let (slow, quick) = (stuck.open("a"), free.open("a"));
+    let worker = Worker::start("test").unwrap();
+    let wait_ms = |pd: &Coordinator, ms| {
+        let pd = pd.clone();
+        begin(&worker, async move { pd.wait_for_signal_async("c", &Wait::at_most(Duration::from_millis(ms))).await })
+    };
+    let late: Vec<_> = (0..3).map(|_| wait_ms(&slow, 500)).collect();
+    let in_time = wait_ms(&quick, 1_000);
+    until("waiters", || slow.status().unwrap().waiters.len() == 3 && quick.status().unwrap().waiters.len() == 1);
+    let foreign = rusqlite::Connection::open(stuck.db()).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(in_time.recv_timeout(LONG).unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(late.iter().all(|answer| answer.try_recv().is_err()), "those have to wait for the lock");
+    let begun = Instant::now();
+    for answer in late {
+        assert_eq!(answer.recv_timeout(LONG).unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "each waited the whole time for the same lock");
+    foreign.execute_batch("ROLLBACK").unwrap();
+    worker.stop();
+}
+
+#[test]
+fn who_always_runs_keeps_nobody_from_its_time() {
+    let store = TempStore::running();
+    let pd = store.open("a");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let until = std::sync::Arc::clone(&stop);
+    pd.spawn_waiting(std::future::poll_fn(move |cx| {
+        if until.load(std::sync::atomic::Ordering::SeqCst) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    }));
+    let worker = Worker::start("test").unwrap();
+    let asked = pd.clone();
+    let wait = Wait::at_most(Duration::from_millis(5));
+    let answer = begin(&worker, async move { asked.wait_for_signal_async("c", &wait).await });
+    let answered = answer.recv_timeout(Duration::from_secs(20));
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(answered.expect("its time came").unwrap_err().kind(), ErrorKind::Timeout);
+    worker.stop();
 }
 
 #[test]
