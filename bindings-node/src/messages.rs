@@ -79,7 +79,7 @@ fn payload(arguments: &mut Arguments) -> Result<Value> {
     serde_json::from_str(&text).map_err(|e| {
         // The one thing that the text of a value can't be read for.
         let too_deep = e.to_string().starts_with("recursion limit");
-        let rule = if too_deep { "is nested deeper than 100" } else { "is no JSON text" };
+        let rule = if too_deep { "is nested too deeply: at most 100 levels" } else { "is no JSON text" };
         arguments.wrong("payload", rule).caused_by(e)
     })
 }
