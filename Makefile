@@ -1,6 +1,7 @@
 # Everything a developer or CI runs. `make demo` needs nothing but Rust, git and a shell; `make test` Node.js, too.
 CARGO ?= cargo
 PD = target/release/pd
+NODE_MODULES = bindings-node/node_modules/.package-lock.json
 
 .PHONY: help demo test test-rust test-faults test-node test-examples lint bench build install docs types npm clean
 
@@ -38,13 +39,14 @@ test-node: npm
 test-examples: build
 	PD=$(PD) tests/examples.sh
 
-lint:
+lint: $(NODE_MODULES)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) run -q --locked -p port-daddy --bin pd -- reference | diff docs/cli.md -
 	$(CARGO) run -q --locked -p declare -- typescript | diff bindings-node/js/types.ts -
 	$(CARGO) run -q --locked -p declare -- check-docs bindings-node/js/client.ts
+	cd bindings-node && node_modules/.bin/tsc -p . --noEmit
 	$(CARGO) package -p portdaddy-core --locked --allow-dirty --no-verify --list >/dev/null
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo 'cargo-deny is not installed: licences were not checked'; fi
@@ -58,7 +60,6 @@ docs: build
 	for shell in bash zsh fish; do mkdir -p target/completions; $(PD) completions $$shell > target/completions/pd.$$shell; done
 
 # The typed layer above the addon.
-NODE_MODULES = bindings-node/node_modules/.package-lock.json
 $(NODE_MODULES): bindings-node/package-lock.json bindings-node/package.json
 	cd bindings-node && npm ci --no-audit --no-fund
 
