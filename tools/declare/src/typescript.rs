@@ -218,7 +218,7 @@ export interface T {
 }
 ";
         assert_eq!(printed(Shape::Result(fields())), expected);
-        let options = expected.replace("sinceMs:", "sinceMs?:").replace(" type:", " type?:");
+        let options = expected.replace("sinceMs:", "sinceMs?:").replace(" type: (", " type?: readonly (");
         assert_eq!(printed(Shape::Options(fields())), options);
     }
 
