@@ -21,10 +21,13 @@ use crate::sys::watch;
 use crate::wake::reactor;
 
 /// A process that is about to fork, or just has; see [`Fork::prepare`].
-#[must_use = "the handles stay shut until in_parent or in_child is called"]
+///
+/// Dropped without either, it goes on as [`in_parent`](Self::in_parent) does, so that nothing stays shut.
+#[must_use = "the handles are shut until in_parent or in_child is called"]
 pub struct Fork {
     handles: Vec<Coordinator>,
-    _lists: Lists,
+    lists: Option<Lists>,
+    pid: u32,
 }
 
 /// The process-wide lists, locked.
@@ -51,34 +54,52 @@ impl Fork {
         for handle in &handles {
             handle.inner.db.suspend();
         }
-        let _lists = Lists {
+        let lists = Lists {
             _open: crate::db::OPEN_HERE.lock(),
             _ours: coordinator::OURS.lock(),
             _waits: reactor::ALL.lock(),
             _watches: watch::STATE.lock(),
         };
-        Fork { handles, _lists }
+        Fork { handles, lists: Some(lists), pid: std::process::id() }
     }
 
     /// Goes on in the process that forked, also where the fork failed.
     ///
     /// # Errors
     /// `STORE_*` where a file can't be opened again: that handle is closed then; the others go on.
-    pub fn in_parent(self) -> Result<()> {
-        let Fork { handles, _lists } = self;
-        drop(_lists);
+    pub fn in_parent(mut self) -> Result<()> {
+        self.resume()
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        self.lists = None;
+        let handles = std::mem::take(&mut self.handles);
         let resumed: Vec<Result<()>> = handles.iter().map(|handle| handle.inner.db.resume()).collect();
         resumed.into_iter().collect()
     }
 
     /// Leaves the parent's handles behind, in the child. Every clone of theirs fails with `FORKED`; open new ones.
-    pub fn in_child(self) {
-        let Fork { handles, _lists } = self;
-        drop(_lists);
-        for handle in handles {
+    pub fn in_child(mut self) {
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        self.lists = None;
+        for handle in std::mem::take(&mut self.handles) {
             handle.inner.leave_proof();
             // Dropping anything else would close or free what is the parent's.
             std::mem::forget(handle);
+        }
+    }
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        if self.pid == std::process::id() {
+            // A handle that can't be opened again is closed: its next call says so.
+            let _ = self.resume();
+        } else {
+            self.leave();
         }
     }
 }

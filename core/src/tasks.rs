@@ -1,7 +1,7 @@
 //! Where operations run for a caller that must not block, such as an event loop.
 //!
 //! A [`Worker`] is a thread that begins what it is given in order. Whatever then has to wait gives way, and goes on, once
-//! it is woken, on the process's waiting thread; so the order is that of the beginnings, and a wait keeps nobody from
+//! it is woken, on the database's waiting thread; so the order is that of the beginnings, and a wait keeps nobody from
 //! being served.
 
 use std::collections::VecDeque;

@@ -84,7 +84,7 @@ impl Cancel {
 pub(crate) enum Sleeping {
     /// In the caller's thread.
     Thread,
-    /// As a task: it gives way, and the process's waiting thread sleeps for it.
+    /// As a task: it gives way, and the database's waiting thread sleeps for it.
     Task,
 }
 

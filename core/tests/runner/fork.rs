@@ -161,4 +161,6 @@ fn a_fork_waits_for_calls_and_calls_for_the_fork() {
     fork.in_parent().unwrap();
     call.join().unwrap();
     assert_eq!(pd.notes(&NoteFilter::default()).unwrap().notes.len(), 2);
+    drop(Fork::prepare(vec![pd.clone()]));
+    note(&pd, "after one that was only prepared".into());
 }
