@@ -68,6 +68,7 @@ mod salvage;
 mod scope;
 mod sessions;
 mod status;
+mod stream;
 mod subscription;
 mod sync;
 mod sys;
@@ -100,6 +101,7 @@ pub use sessions::{
     EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, SessionStatus, StartedSession,
 };
 pub use status::{AgentCounts, Check, Status, Waiting, doctor};
+pub use stream::{Item, Stream, StreamSource};
 pub use subscription::{Delivery, Event, Replay, Subscribe, Subscription, Warning, WarningCode};
 pub use tasks::Worker;
 pub use wait::{Cancel, Wait};

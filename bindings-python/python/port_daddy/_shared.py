@@ -1,0 +1,110 @@
+"""What the blocking and the asynchronous client have in common."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from ._errors import ForkedError, LeaseLostError, LockHeldError, NotHeldError, NotOwnerError
+from ._error import PortDaddyError
+
+T = TypeVar("T")
+
+# Notices that are kept for take_notices: the newest.
+NOTICES = 100
+# An exception's text as a session's last note, at most.
+LONGEST_NOTE = 10_000
+
+
+class Notices:
+    """What the caller should be told and hasn't asked for."""
+
+    _on_notice: Callable[[str], object] | None
+    _kept: deque[str]
+
+    def _keep_notices(self, on_notice: Callable[[str], object] | None) -> None:
+        if on_notice is not None and not callable(on_notice):
+            raise TypeError(f"on_notice must be callable, not {type(on_notice).__name__}")
+        self._on_notice = on_notice
+        self._kept = deque(maxlen=NOTICES)
+
+    def _tell(self, notices: list[str]) -> None:
+        for text in notices:
+            if self._on_notice is None:
+                self._kept.append(text)
+            else:
+                self._on_notice(text)
+
+    def take_notices(self) -> list[str]:
+        """What the caller should be told and has not asked for, such as who salvaged its work while it was thought dead.
+        Each is given once; those that `on_notice` was called with aren't given. The newest 100 are kept."""
+        self._tell(self._library_notices())
+        notices = list(self._kept)
+        self._kept.clear()
+        return notices
+
+    def _library_notices(self) -> list[str]:
+        raise NotImplementedError
+
+
+class Patience:
+    """How long is left of a wait."""
+
+    __slots__ = ("_deadline",)
+
+    def __init__(self, timeout: timedelta | float | None) -> None:
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+def reopen(cls: Callable[..., T], arguments: dict[str, Any]) -> T:
+    """Opens what was pickled, in the process that unpickles it."""
+    return cls(**arguments)
+
+
+def unpicklable(what: object, instead: str) -> TypeError:
+    return TypeError(f"a {type(what).__name__} can't be pickled: {instead}")
+
+
+def held(name: str) -> LockHeldError:
+    return LockHeldError(f"the lock {name!r} is held", fields={"lock": name})
+
+
+def lease_lost(name: str, token: int) -> LeaseLostError:
+    return LeaseLostError(
+        f"the lease of the lock {name!r} has ended",
+        hint="what the lock protects may have been changed by others meanwhile",
+        fields={"lock": name, "token": token},
+    )
+
+
+def lost(error: PortDaddyError, name: str, token: int) -> PortDaddyError:
+    """By name nobody holds it, or another does; for one grant both mean that its lease has ended."""
+    return lease_lost(name, token) if isinstance(error, (NotHeldError, NotOwnerError)) else error
+
+
+def forked(name: str) -> ForkedError:
+    return ForkedError(
+        f"the lock {name!r} was taken before a fork: it is the parent's",
+        hint="release it in the parent, or take it in the child",
+        fields={"lock": name},
+    )
+
+
+def ended_well(error: BaseException | None) -> bool:
+    """Whether a block that ended with this was done, and not given up."""
+    return error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
+
+
+def reason(error: BaseException) -> str:
+    """An exception as a note."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # A note holds whole characters only.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + "…"

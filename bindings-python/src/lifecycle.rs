@@ -1,0 +1,119 @@
+//! The life of a process's clients: what a fork and the end of the process do with them.
+//!
+//! A fork (`os.register_at_fork`) finds nothing of SQLite's open and no lock of ours taken:
+//!
+//! ```text
+//! before:  no handle is being opened or closed (OPENING is held until the fork is over);
+//!          core closes every connection (Fork::prepare), without the GIL, which others may need to get out of its way
+//! parent:  core opens them again
+//! child:   the parent's handles are left behind; each client opens one of its own when it is next used
+//! ```
+//!
+//! All other locks of this crate are held for instants and with the GIL, which the forking thread has.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use portdaddy_core::{Coordinator, Fork};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::client::{Shared, lock};
+use crate::error::raised;
+
+/// Held while a handle is opened or closed.
+pub(crate) static OPENING: Mutex<()> = Mutex::new(());
+
+/// The clients that were made and aren't gone.
+static CLIENTS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// The interpreter's main thread, which alone runs signal handlers.
+static MAIN: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// A fork that this thread is about to make.
+    static FORKING: RefCell<Option<(Fork, MutexGuard<'static, ()>)>> = const { RefCell::new(None) };
+}
+
+/// Remembers a client for forks and the end of the process.
+pub(crate) fn keep(client: &Arc<Shared>) {
+    let mut clients = lock(&CLIENTS);
+    clients.retain(|client| client.strong_count() > 0);
+    clients.push(Arc::downgrade(client));
+}
+
+fn clients() -> Vec<Arc<Shared>> {
+    lock(&CLIENTS).iter().filter_map(Weak::upgrade).collect()
+}
+
+fn this_thread(py: Python<'_>) -> PyResult<u64> {
+    py.import(intern!(py, "_thread"))?.call_method0(intern!(py, "get_ident"))?.extract()
+}
+
+pub(crate) fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    thread_local! {
+        static IDENT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+    let mut ident = IDENT.get();
+    if ident == 0 {
+        ident = this_thread(py)?;
+        IDENT.set(ident);
+    }
+    Ok(ident == MAIN.load(Ordering::Relaxed))
+}
+
+/// Called when the module is loaded, with the main thread's ident.
+#[pyfunction]
+pub(crate) fn _main_thread(ident: u64) {
+    MAIN.store(ident, Ordering::Relaxed);
+}
+
+/// Before a fork, in the thread that forks.
+#[pyfunction]
+pub(crate) fn _before_fork(py: Python<'_>) {
+    // Who opens or closes needs no GIL for it, but whoever waits for that shouldn't keep it from others.
+    let opening = Unsent(py.detach(|| Unsent(lock(&OPENING))).0);
+    let handles: Vec<Coordinator> = clients().iter().filter_map(|client| client.opened()).collect();
+    let fork = py.detach(move || Unsent(Fork::prepare(handles))).0;
+    FORKING.set(Some((fork, opening.0)));
+}
+
+/// Guards of locks that stay in the thread that took them: `detach` runs its closure in the caller's.
+struct Unsent<T>(T);
+
+// SAFETY: the value never leaves its thread.
+unsafe impl<T> Send for Unsent<T> {}
+
+/// After a fork, in the parent.
+#[pyfunction]
+pub(crate) fn _after_fork_in_parent(py: Python<'_>) -> PyResult<()> {
+    let Some((fork, opening)) = FORKING.take() else { return Ok(()) };
+    let fork = Unsent(fork);
+    let resumed = py.detach(move || {
+        let fork = fork;
+        fork.0.in_parent()
+    });
+    drop(opening);
+    resumed.map_err(|e| raised(py, &e))
+}
+
+/// After a fork, in the child.
+#[pyfunction]
+pub(crate) fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
+    MAIN.store(this_thread(py)?, Ordering::Relaxed);
+    let Some((fork, opening)) = FORKING.take() else { return Ok(()) };
+    clients().iter().for_each(|client| client.forked());
+    fork.in_child();
+    drop(opening);
+    Ok(())
+}
+
+/// At the end of the process: lets go of all that its clients hold, in order or as a crash would.
+#[pyfunction]
+#[pyo3(signature = (in_order))]
+pub(crate) fn _end_all(py: Python<'_>, in_order: bool) {
+    let how = if in_order { Coordinator::close } else { Coordinator::abandon };
+    let clients = clients();
+    py.detach(|| clients.iter().for_each(|client| client.end(how)));
+}

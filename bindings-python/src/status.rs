@@ -1,0 +1,36 @@
+//! The state of the whole, and of the installation.
+
+use std::sync::Arc;
+
+use portdaddy_core::{Check, Status};
+use pyo3::prelude::*;
+
+use crate::client::{Client, Reply, interruptibly, now};
+use crate::aio::Pending;
+use crate::client::Outcome;
+use crate::error::{closed, raised};
+use crate::types::to_python;
+
+#[pymethods]
+impl Client {
+    /// Counts what the database holds, in all scopes. Whoever is found dead by looking is buried.
+    ///
+    /// Raises Store…Error.
+    fn status<'py>(slf: &Bound<'py, Self>) -> Reply<'py, Status> {
+        now(slf, |pd| pd.status())
+    }
+
+    /// Looks whether all is well: the library, the file, its place, and who the caller is taken to be. Opens the database by
+    /// itself, so that a failure to open it is one of the answers.
+    fn doctor<'py>(slf: &Bound<'py, Self>) -> Reply<'py, Vec<Check>> {
+        let (py, shared) = (slf.py(), Arc::clone(&slf.get().shared));
+        if shared.is_over() {
+            return Err(raised(py, &closed()));
+        }
+        let look = move || portdaddy_core::doctor(shared.made().options());
+        if slf.get().is_async {
+            return Pending::brief(move || Ok(look())).coroutine(slf, None).map(Outcome::of);
+        }
+        to_python(py, &interruptibly(py, look)?).map(Outcome::of)
+    }
+}
