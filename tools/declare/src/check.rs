@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::Model;
-use crate::typescript::{self, Names};
+use crate::typescript;
 use crate::{Result, docs};
 
 /// Rust methods that are no method of the class.
@@ -35,7 +35,7 @@ pub(crate) fn methods(model: &Model, parity: &str) -> Result<String> {
 
 /// The methods that `docs/parity.md` names in its column for Rust.
 fn expected(model: &Model, parity: &str) -> Result<Vec<Expected>> {
-    let names = Names::of(model);
+    let names = typescript::names(model);
     let mut found: Vec<Expected> = Vec::new();
     for row in parity.lines().filter(|line| line.starts_with('|')) {
         let Some(rust) = row.split('|').nth(2).and_then(|cell| cell.split('`').nth(1)) else { continue };

@@ -5,6 +5,7 @@
 mod check;
 mod docs;
 mod model;
+mod names;
 mod parse;
 mod typescript;
 
