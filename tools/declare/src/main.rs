@@ -7,6 +7,8 @@ mod docs;
 mod model;
 mod names;
 mod parse;
+mod pytext;
+mod python;
 mod typescript;
 
 use std::io::Write;
@@ -19,7 +21,9 @@ type Result<T> = std::result::Result<T, String>;
 const USAGE: &str = "usage:
   declare typescript         print the types for JavaScript
   declare methods            print what the documentation of each JavaScript method begins with
-  declare check-docs FILE    compare that with the class PortDaddy in FILE";
+  declare check-docs FILE    compare that with the class PortDaddy in FILE
+  declare python-types       print the records for Python
+  declare python-errors      print the classes of errors for Python";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +46,8 @@ fn run(args: &[&str]) -> Result<String> {
         ["typescript"] => Ok(typescript::print(&model()?)),
         ["methods"] => check::methods(&model()?, &parity()?),
         ["check-docs", file] => check::class(&model()?, &parity()?, file, &read(Path::new(file))?),
+        ["python-types"] => python::types(&model()?),
+        ["python-errors"] => python::errors(&model()?),
         _ => Err(USAGE.to_owned()),
     }
 }
