@@ -7,8 +7,11 @@ mod docs;
 mod model;
 mod names;
 mod parse;
+mod pymethods;
 mod pytext;
 mod python;
+mod signature;
+mod stub;
 mod typescript;
 
 use std::io::Write;
