@@ -25,19 +25,47 @@ pub(crate) fn bracketed(head: &str, items: &[String], end: &str) -> String {
     format!("{head}\n{items}{indent}{end}\n")
 }
 
+const QUOTES: &str = "\"\"\"";
+
 /// A docstring, wrapped; nothing where there is nothing to say.
 pub(crate) fn docstring(indent: &str, text: &str) -> String {
-    let quotes = "\"\"\"";
-    let text = text.trim_end().replace('\\', "\\\\").replace(quotes, "\\\"\\\"\\\"");
-    if text.is_empty() {
-        return String::new();
+    quoted_lines(indent, wrapped(&opened(text), WIDTH - indent.len()))
+}
+
+/// A docstring whose lines stay as they are. Only where the first is too long with its quotation marks, its paragraph
+/// is wrapped.
+pub(crate) fn written_docstring(indent: &str, text: &str) -> String {
+    let text = opened(text);
+    let (first, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let width = WIDTH - indent.len();
+    let mut lines: Vec<String> = first.lines().map(str::to_owned).collect();
+    if lines.first().is_some_and(|line| line.chars().count() > width) {
+        lines = wrapped(&first.replace('\n', " "), width);
     }
+    if !rest.is_empty() {
+        lines.push(String::new());
+        lines.extend(rest.lines().map(str::to_owned));
+    }
+    quoted_lines(indent, lines)
+}
+
+/// The beginning and the text of a docstring; nothing where there is none.
+fn opened(text: &str) -> String {
+    let text = text.trim_end().replace('\\', "\\\\").replace(QUOTES, "\\\"\\\"\\\"");
     // A quotation mark at the end would be one with those that end the docstring.
-    let text = text.strip_suffix('"').map_or_else(|| text.clone(), |text| format!("{text}\\\""));
-    let mut lines = wrapped(&format!("{quotes}{text}"), WIDTH - indent.len());
+    match text.strip_suffix('"') {
+        _ if text.is_empty() => text,
+        Some(before) => format!("{QUOTES}{before}\\\""),
+        None => format!("{QUOTES}{text}"),
+    }
+}
+
+fn quoted_lines(indent: &str, mut lines: Vec<String>) -> String {
     match &mut lines[..] {
-        [line] if indent.len() + line.chars().count() + quotes.len() <= WIDTH => line.push_str(quotes),
-        _ => lines.push(quotes.to_owned()),
+        [] => {}
+        [line] if line.is_empty() => lines.clear(),
+        [line] if indent.len() + line.chars().count() + QUOTES.len() <= WIDTH => line.push_str(QUOTES),
+        _ => lines.push(QUOTES.to_owned()),
     }
     lines.iter().map(|line| format!("{indent}{line}").trim_end().to_owned() + "\n").collect()
 }
@@ -62,5 +90,16 @@ mod tests {
         assert_eq!(docstring("", ""), "");
         let long = docstring("    ", &"word ".repeat(40));
         assert!(long.lines().all(|line| line.len() <= WIDTH) && long.ends_with(" word\n    \"\"\"\n"), "{long}");
+    }
+
+    #[test]
+    fn docstrings_that_are_written_already_stay() {
+        assert_eq!(written_docstring("", "A \\."), "\"\"\"A \\\\.\"\"\"\n");
+        assert_eq!(written_docstring("", ""), "");
+        let kept = written_docstring("  ", "A\nb.\n\n- c\n    d");
+        assert_eq!(kept, "  \"\"\"A\n  b.\n\n  - c\n      d\n  \"\"\"\n");
+        let first = "a".repeat(100);
+        let long = written_docstring("  ", &format!("{first} 12345678901234 b\nc.\n\nd\ne"));
+        assert_eq!(long, format!("  \"\"\"{first} 12345678901234\n  b c.\n\n  d\n  e\n  \"\"\"\n"));
     }
 }
