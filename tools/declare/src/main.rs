@@ -28,7 +28,8 @@ const USAGE: &str = "usage:
   declare check-docs FILE    compare that with the class PortDaddy in FILE
   declare python-types       print the records for Python
   declare python-errors      print the classes of errors for Python
-  declare python-stub        print the stub of the Python binding's native module";
+  declare python-stub        print the stub of the Python binding's native module
+  declare python-docs        compare the documentation of its class Client with core's";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +56,7 @@ fn run(args: &[&str]) -> Result<String> {
         ["python-types"] => python::types(&model()?),
         ["python-errors"] => python::errors(&model()?),
         ["python-stub"] => stub::print(&binding()?, &model()?),
+        ["python-docs"] => check::client(&model()?, &parity()?, &binding()?),
         _ => Err(USAGE.to_owned()),
     }
 }
