@@ -6,7 +6,7 @@ use crate::Result;
 use crate::docs::WIDTH;
 use crate::model::Model;
 use crate::pymethods::{Class, Kind, Method, Module};
-use crate::pytext::{bracketed, written_docstring};
+use crate::pytext::{bracketed, quoted, written_docstring};
 use crate::pytypes::{self, Known, Place};
 use crate::signature::Param;
 
@@ -29,14 +29,19 @@ pub(crate) fn print(module: &Module, model: &Model) -> Result<String> {
     let classes = module.classes.iter().map(|class| (class.rust.as_str(), class.name.as_str()));
     let mut printer = Printer { known: Known::of(model, classes)?, used: BTreeSet::new() };
     let mut body = String::new();
+    let mut all = Vec::new();
     for class in &module.classes {
         body.push_str(&printer.class(class, module)?);
+        all.push(quoted(&class.name));
     }
     for function in &module.functions {
         body.push('\n');
         body.push_str(&printer.method(function, "", false).map_err(|e| told(function, &function.name, &e))?);
+        all.push(quoted(&function.name));
     }
-    Ok(HEAD.to_owned() + &imports(&printer.used, model) + &body)
+    // Modules in Rust have one, which checkers compare.
+    let all = bracketed("\n__all__ = [", &all, "]");
+    Ok(HEAD.to_owned() + &imports(&printer.used, model) + &all + &body)
 }
 
 fn told(method: &Method, name: &str, e: &str) -> String {
@@ -89,10 +94,14 @@ impl Printer {
         let taken_over = above.filter(|_| is_async).map_or(&[][..], |above| &above.methods[..]);
         let methods = class.methods.iter().chain(taken_over.iter().filter(|method| !own(&method.name)));
         let mut is_empty = class.docs.is_empty();
+        let mut is_apart = !is_empty;
         for method in methods {
             let name = format!("{}.{}", class.name, method.name);
             let method = self.method(method, "    ", is_async).map_err(|e| told(method, &name, &e))?;
-            out.push_str(if std::mem::take(&mut is_empty) { "" } else { "\n" });
+            // What has a docstring stands apart from what follows.
+            out.push_str(if is_apart { "\n" } else { "" });
+            is_apart = !method.ends_with(": ...\n");
+            is_empty = false;
             out.push_str(&method);
         }
         if is_empty {
@@ -229,11 +238,12 @@ from typing_extensions import Self
 
 from ._types import Note, NoteList
 
+__all__ = ["Client", "AsyncClient", "Stream", "version"]
+
 class Client:
     """A client of the shared database."""
 
     def __new__(cls, db: str | os.PathLike[str] | None = None) -> Self: ...
-
     def notes(
         self,
         *,
@@ -256,7 +266,6 @@ class Client:
 @final
 class AsyncClient:
     def __new__(cls) -> Self: ...
-
     def notes(
         self,
         *,
