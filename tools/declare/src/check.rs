@@ -1,25 +1,67 @@
-//! Compares the documentation of the class `PortDaddy` with that of core: each method's begins with core's first
-//! sentence, so that one thing is said in one way.
+//! Compares the documentation of a binding's methods with that of core: each method's begins with core's first sentence,
+//! so that one thing is said in one way.
 
 use std::collections::BTreeMap;
 
 use crate::model::Model;
-use crate::typescript::{self, Names};
-use crate::{Result, docs};
+use crate::names::Names;
+use crate::pymethods::Module;
+use crate::{Result, docs, python, typescript};
 
-/// Rust methods that are no method of the class.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("Coordinator::open", "the constructor"),
-    ("inherit_proof", "a descriptor for child processes, which the command line alone hands on"),
-    ("ack", "a method of Subscription"),
-];
+/// How a language calls and documents the operations.
+struct Language {
+    /// Its name for what is a method in Rust, from that and from its cell in `docs/parity.md`; nothing where it has none.
+    method: fn(&str, &str) -> Option<String>,
+    /// Core's documentation for its reader.
+    text: fn(&Names, &str) -> Result<String>,
+    names: Names,
+    /// Its column in `docs/parity.md`.
+    column: usize,
+    /// Rust methods that are no method of the class.
+    elsewhere: &'static [(&'static str, &'static str)],
+    /// Methods that are documented in the language's own words.
+    own_words: &'static [(&'static str, &'static str)],
+}
 
-/// Methods that are documented in JavaScript's own words.
-const OWN_WORDS: &[(&str, &str)] = &[
-    ("follow_notes", "gives an iterable instead of calling a function"),
-    ("follow_activity", "gives an iterable instead of calling a function"),
-    ("with_lock", "a function throws or rejects instead of panicking"),
-];
+fn typescript(model: &Model) -> Language {
+    Language {
+        method: |rust, _| Some(typescript::method(rust)),
+        text: |names, docs| Ok(names.text(docs)),
+        names: typescript::names(model),
+        column: 4,
+        elsewhere: &[
+            ("Coordinator::open", "the constructor"),
+            ("inherit_proof", "a descriptor for child processes, which the command line alone hands on"),
+            ("ack", "a method of Subscription"),
+        ],
+        own_words: &[
+            ("follow_notes", "gives an iterable instead of calling a function"),
+            ("follow_activity", "gives an iterable instead of calling a function"),
+            ("with_lock", "a function throws or rejects instead of panicking"),
+        ],
+    }
+}
+
+fn python(model: &Model) -> Language {
+    Language {
+        method: |_, cell| cell.split('`').nth(1).map(str::to_owned),
+        text: python::text,
+        names: python::names(model),
+        column: 5,
+        elsewhere: &[
+            ("Coordinator::open", "the class, or a function"),
+            ("inherit_proof", "a descriptor for child processes, which the command line alone hands on"),
+            ("ack", "a method of the subscription"),
+            ("close", "written in Python"),
+            ("follow_activity", "written in Python"),
+            ("follow_notes", "written in Python"),
+            ("lock", "written in Python"),
+            ("subscribe", "written in Python"),
+            ("with_lock", "written in Python"),
+        ],
+        own_words: &[],
+    }
+}
 
 /// A method of the class, and what its documentation begins with; nothing where that is free.
 struct Expected {
@@ -27,26 +69,28 @@ struct Expected {
     begins: Option<String>,
 }
 
-/// One line for each method: its name and the first sentence of its documentation.
+/// One line for each JavaScript method: its name and the first sentence of its documentation.
 pub(crate) fn methods(model: &Model, parity: &str) -> Result<String> {
     let line = |e: Expected| format!("{}: {}\n", e.name, e.begins.as_deref().unwrap_or("(in its own words)"));
-    Ok(expected(model, parity)?.into_iter().map(line).collect())
+    Ok(expected(model, parity, &typescript(model))?.into_iter().map(line).collect())
 }
 
-/// The methods that `docs/parity.md` names in its column for Rust.
-fn expected(model: &Model, parity: &str) -> Result<Vec<Expected>> {
-    let names = Names::of(model);
+/// The methods that `docs/parity.md` names in its column for Rust, as the language has them.
+fn expected(model: &Model, parity: &str, language: &Language) -> Result<Vec<Expected>> {
     let mut found: Vec<Expected> = Vec::new();
     for row in parity.lines().filter(|line| line.starts_with('|')) {
-        let Some(rust) = row.split('|').nth(2).and_then(|cell| cell.split('`').nth(1)) else { continue };
-        let name = typescript::method(rust);
-        if ELSEWHERE.iter().any(|(name, _)| *name == rust) || found.iter().any(|e| e.name == name) {
+        let cells: Vec<&str> = row.split('|').collect();
+        let Some(rust) = cells.get(2).and_then(|cell| cell.split('`').nth(1)) else { continue };
+        let cell = cells.get(language.column).copied().unwrap_or_default();
+        let Some(name) = (language.method)(rust, cell) else { continue };
+        if language.elsewhere.iter().any(|(name, _)| *name == rust) || found.iter().any(|e| e.name == name) {
             continue;
         }
         let said = model.methods.get(&format!("Coordinator::{rust}")).or_else(|| model.methods.get(rust));
         let said = said.ok_or_else(|| format!("docs/parity.md names {rust}, which core doesn't have"))?;
-        let own_words = OWN_WORDS.iter().any(|(name, _)| *name == rust);
-        found.push(Expected { name, begins: (!own_words).then(|| names.text(docs::first_sentence(said))) });
+        let own_words = language.own_words.iter().any(|(name, _)| *name == rust);
+        let begins = if own_words { None } else { Some((language.text)(&language.names, docs::first_sentence(said))?) };
+        found.push(Expected { name, begins });
     }
     Ok(found)
 }
@@ -54,9 +98,22 @@ fn expected(model: &Model, parity: &str) -> Result<Vec<Expected>> {
 /// Checks the class in the TypeScript source `text`, which `file` is the name of.
 pub(crate) fn class(model: &Model, parity: &str, file: &str, text: &str) -> Result<String> {
     let there = members(text).ok_or_else(|| format!("{file}: no class PortDaddy"))?;
-    let expected = expected(model, parity)?;
+    compare(file, &there, &expected(model, parity, &typescript(model))?)
+}
+
+/// Checks the class `Client` of the Python binding.
+pub(crate) fn client(model: &Model, parity: &str, module: &Module) -> Result<String> {
+    let place = "bindings-python/src";
+    let client = module.classes.iter().find(|class| class.name == "Client");
+    let methods = &client.ok_or_else(|| format!("{place}: no class Client"))?.methods;
+    let there = methods.iter().map(|method| (method.name.as_str(), method.docs.replace('\n', " "))).collect();
+    compare(place, &there, &expected(model, parity, &python(model))?)
+}
+
+/// Compares the documentation of methods, on one line each, with what is expected.
+fn compare(place: &str, there: &BTreeMap<&str, String>, expected: &[Expected]) -> Result<String> {
     let mut wrong = Vec::new();
-    for Expected { name, begins } in &expected {
+    for Expected { name, begins } in expected {
         match (there.get(name.as_str()).map(String::as_str), begins) {
             (None, _) => wrong.push(format!("{name}: there is no such method")),
             (Some(""), None) => wrong.push(format!("{name}: no documentation")),
@@ -70,9 +127,9 @@ pub(crate) fn class(model: &Model, parity: &str, file: &str, text: &str) -> Resu
         }
     }
     if wrong.is_empty() {
-        return Ok(format!("{file}: {} methods are documented as in core\n", expected.len()));
+        return Ok(format!("{place}: {} methods are documented as in core\n", expected.len()));
     }
-    Err(format!("{file}: not documented as in core:\n  {}", wrong.join("\n  ")))
+    Err(format!("{place}: not documented as in core:\n  {}", wrong.join("\n  ")))
 }
 
 /// The members of the class by name, with the text of their first JSDoc comment. The source is formatted: members
@@ -117,6 +174,7 @@ fn method_name(code: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pymethods;
 
     const PARITY: &str = "
 | operation | Rust | pd | JavaScript | Python |
@@ -210,5 +268,32 @@ doctor: Looks.
             assert!(e.starts_with("client.ts: not documented as in core:\n  ") && e.contains(said), "{e}");
         }
         assert_eq!(checked("class Other {\n}\n").unwrap_err(), "client.ts: no class PortDaddy");
+    }
+
+    #[test]
+    fn the_python_class_has_what_its_column_names() {
+        let text = "#[pyclass] struct Client; #[pymethods] impl Client {
+            /// Says that it lives, with `after_seq`
+            /// under `src/**/a`. More.
+            fn beat(&self) {}
+        }";
+        let parity = PARITY.replacen("not yet | not yet |\n| follow", "not yet | tested `beat` |\n| follow", 1);
+        let told = |text: &str, parity: &str| {
+            client(&model(), parity, &pymethods::module(&[("a.rs".to_owned(), text.to_owned())]).unwrap())
+        };
+        assert_eq!(told(text, &parity).unwrap(), "bindings-python/src: 1 methods are documented as in core\n");
+        assert!(told(&text.replace("under", "over"), &parity).unwrap_err().contains("beat: must begin with"));
+        let missing = told(text, &parity.replace("`beat`", "`beats`")).unwrap_err();
+        assert!(missing.ends_with("\n  beats: there is no such method"), "{missing}");
+        assert_eq!(told("", &parity).unwrap_err(), "bindings-python/src: no class Client");
+    }
+
+    #[test]
+    fn core_can_be_documented_in_python() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let model = crate::parse::sources(&root.join("core/src")).unwrap();
+        let parity = crate::read(&root.join("docs/parity.md")).unwrap();
+        let named = Language { method: |rust, _| Some(rust.to_owned()), ..python(&model) };
+        assert!(expected(&model, &parity, &named).unwrap().len() > 30);
     }
 }

@@ -1,5 +1,8 @@
 //! Documentation: from rustdoc to text that reads in every language.
 
+/// Columns of a line of what is printed.
+pub(crate) const WIDTH: usize = 120;
+
 /// The text of doc comments, given line by line, without links and without what only Rust's reader needs (examples,
 /// and all from the first heading on). Paragraphs stand on one line each, apart by an empty line.
 pub(crate) fn plain(lines: &[String]) -> String {
@@ -61,6 +64,26 @@ pub(crate) fn rename(text: &str, name: impl Fn(&str) -> Option<String>) -> Strin
     parts.join("`")
 }
 
+/// Breaks a text into lines of at most `width` columns.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        // The further lines of an item of a list stand below its text.
+        let hang = if paragraph.starts_with("- ") { "  " } else { "" };
+        let mut line = String::new();
+        for word in paragraph.split(' ').filter(|word| !word.is_empty()) {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::replace(&mut line, format!("{hang}{word}")));
+            } else {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(word);
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +107,12 @@ mod tests {
         assert_eq!(first_sentence("Lists agents. Whoever"), "Lists agents.");
         assert_eq!(first_sentence("In `a. b` of 0.1 ends.\n\nNext."), "In `a. b` of 0.1 ends.");
         assert_eq!(first_sentence("No stop\n\nNext."), "No stop");
+    }
+
+    #[test]
+    fn long_lines_are_broken_and_items_of_lists_hang() {
+        assert_eq!(wrapped("aa bb cc\n\n- dd ee ff", 6), ["aa bb", "cc", "", "- dd", "  ee", "  ff"]);
+        assert_eq!(wrapped("toolong", 3), ["toolong"]);
     }
 
     #[test]

@@ -5,7 +5,14 @@
 mod check;
 mod docs;
 mod model;
+mod names;
 mod parse;
+mod pymethods;
+mod pytext;
+mod python;
+mod pytypes;
+mod signature;
+mod stub;
 mod typescript;
 
 use std::io::Write;
@@ -18,7 +25,11 @@ type Result<T> = std::result::Result<T, String>;
 const USAGE: &str = "usage:
   declare typescript         print the types for JavaScript
   declare methods            print what the documentation of each JavaScript method begins with
-  declare check-docs FILE    compare that with the class PortDaddy in FILE";
+  declare check-docs FILE    compare that with the class PortDaddy in FILE
+  declare python-types       print the records for Python
+  declare python-errors      print the classes of errors for Python
+  declare python-stub        print the stub of the Python binding's native module
+  declare python-docs        compare the documentation of its class Client with core's";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -37,10 +48,15 @@ fn run(args: &[&str]) -> Result<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let model = || parse::sources(&root.join("core/src"));
     let parity = || read(&root.join("docs/parity.md"));
+    let binding = || pymethods::sources(&root.join("bindings-python/src"));
     match args {
         ["typescript"] => Ok(typescript::print(&model()?)),
         ["methods"] => check::methods(&model()?, &parity()?),
         ["check-docs", file] => check::class(&model()?, &parity()?, file, &read(Path::new(file))?),
+        ["python-types"] => python::types(&model()?),
+        ["python-errors"] => python::errors(&model()?),
+        ["python-stub"] => stub::print(&binding()?, &model()?),
+        ["python-docs"] => check::client(&model()?, &parity()?, &binding()?),
         _ => Err(USAGE.to_owned()),
     }
 }

@@ -213,8 +213,12 @@ fn ty(of: &syn::Type) -> Result<Ty> {
 }
 
 fn documentation(attrs: &[Attribute]) -> String {
-    let lines: Vec<String> = attrs.iter().filter_map(doc_line).collect();
-    docs::plain(&lines)
+    docs::plain(&doc_lines(attrs))
+}
+
+/// The lines of an item's doc comments.
+pub(crate) fn doc_lines(attrs: &[Attribute]) -> Vec<String> {
+    attrs.iter().filter_map(doc_line).collect()
 }
 
 fn doc_line(attr: &Attribute) -> Option<String> {

@@ -1,12 +1,8 @@
 //! Prints the model as TypeScript.
 
-use std::collections::BTreeMap;
-
-use crate::docs;
-use crate::model::{Field, Model, Shape, Ty, Type, Word};
-
-/// Columns of a line.
-const WIDTH: usize = 120;
+use crate::docs::{WIDTH, wrapped};
+use crate::model::{Field, Model, Shape, Ty, Type};
+use crate::names::Names;
 
 /// Methods that aren't called as in Rust.
 const RENAMED: &[(&str, &str)] = &[("heartbeat", "sendHeartbeat")];
@@ -18,7 +14,7 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
 ";
 
 pub(crate) fn print(model: &Model) -> String {
-    let names = Names::of(model);
+    let names = names(model);
     let mut out = HEAD.to_owned();
     let codes: Vec<String> = model.codes.iter().map(|code| quoted(&code.name)).collect();
     out.push('\n');
@@ -52,38 +48,8 @@ fn camel_case(name: &str) -> String {
 }
 
 /// What the names in Rust's documentation are called in JavaScript.
-pub(crate) struct Names(BTreeMap<String, String>);
-
-impl Names {
-    pub(crate) fn of(model: &Model) -> Names {
-        let methods = model.methods.keys().filter_map(|name| name.rsplit("::").next());
-        let mut pairs: Vec<(&str, String)> = methods.map(|name| (name, method(name))).collect();
-        for t in &model.types {
-            pairs.extend(t.fields().iter().map(|field| (field.rust.as_str(), camel_case(&field.name))));
-            if let Shape::Words(words) = &t.shape {
-                pairs.extend(words.iter().map(|word| (word.rust.as_str(), word.name.clone())));
-            }
-        }
-        // A name that means several things stays as it is, and so does one that is a type's as well.
-        let mut found: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for (rust, name) in pairs {
-            found.entry(rust.to_owned()).and_modify(|n| *n = n.take().filter(|n| *n == name)).or_insert(Some(name));
-        }
-        model.types.iter().for_each(|t| drop(found.remove(&t.name)));
-        Names(found.into_iter().filter_map(|(rust, name)| Some((rust, name?))).collect())
-    }
-
-    /// Documentation for JavaScript's reader.
-    pub(crate) fn text(&self, docs: &str) -> String {
-        docs::rename(docs, |code| self.0.get(code).cloned())
-    }
-
-    /// The documentation of something that is one of several words.
-    fn words(&self, docs: &str, words: &[Word]) -> String {
-        let list: Vec<String> =
-            words.iter().map(|word| format!("- `{}`: {}", word.name, self.text(&word.docs))).collect();
-        format!("{}\n\n{}", self.text(docs), list.join("\n"))
-    }
+pub(crate) fn names(model: &Model) -> Names {
+    Names::of(model, method, |field| camel_case(&field.name))
 }
 
 fn declaration(t: &Type, names: &Names) -> String {
@@ -155,19 +121,10 @@ fn comment(indent: &str, text: &str) -> String {
         return format!("{indent}/** {text} */\n");
     }
     let mut out = format!("{indent}/**\n");
-    for paragraph in text.split('\n') {
-        // The further lines of an item of a list stand below its text.
-        let hang = if paragraph.starts_with("- ") { "  " } else { "" };
-        let mut line = format!("{indent} *");
-        for (at, word) in paragraph.split(' ').enumerate() {
-            if at > 0 && line.len() + 1 + word.len() > WIDTH {
-                out.push_str(&format!("{line}\n"));
-                line = format!("{indent} * {hang}{word}");
-            } else if !word.is_empty() {
-                line.push_str(&format!(" {word}"));
-            }
-        }
-        out.push_str(&format!("{line}\n"));
+    let lead = format!("{indent} * ");
+    for line in wrapped(&text, WIDTH - lead.len()) {
+        out.push_str(format!("{lead}{line}").trim_end());
+        out.push('\n');
     }
     out + indent + " */\n"
 }
@@ -178,6 +135,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::model::Word;
     use crate::{parse, read};
 
     fn field(rust: &str, name: &str, ty: Ty) -> Field {
@@ -196,7 +154,7 @@ mod tests {
         let t = named("T", "Of `since_ms` and `StillOn`.", shape);
         let mut model = Model::default();
         model.types.push(t);
-        let names = Names::of(&model);
+        let names = names(&model);
         declaration(&model.types[0], &names)
     }
 
@@ -251,18 +209,6 @@ export type T = 'still_on' | 'done';
         assert!(long.contains("\n   *   word") && long.ends_with(" src/**\\/x\n   */\n"), "{long}");
         let members: Vec<String> = (0..40).map(|n| format!("'{n}'")).collect();
         assert!(union("N", &members).starts_with("export type N =\n  | '0'\n  | '1'\n"));
-    }
-
-    #[test]
-    fn a_name_with_two_meanings_stays() {
-        let mut model = Model::default();
-        model.types.push(named("A", "", Shape::Options(vec![field("ttl_ms", "ttl", Ty::Int)])));
-        model.types.push(named("B", "", Shape::Result(vec![field("ttl_ms", "ttl_ms", Ty::Int)])));
-        model.types.push(named("C", "", Shape::Words(vec![word("B", "b")])));
-        model.methods.insert("Coordinator::heartbeat".to_owned(), String::new());
-        model.methods.insert("Coordinator::with_lock".to_owned(), String::new());
-        let text = Names::of(&model).text("`ttl_ms` `B` `heartbeat` `with_lock` with_lock `OTHER_CODE`");
-        assert_eq!(text, "`ttl_ms` `B` `sendHeartbeat` `withLock` with_lock `OTHER_CODE`");
     }
 
     /// Every exported type whose source says that it is read from JSON or written to it, found by looking at lines.
