@@ -3,31 +3,26 @@
 use portdaddy_core::{ActivityFilter, ActivityList, StreamSource};
 use pyo3::prelude::*;
 
-use crate::args::{Moment, Text, Whole, count, moment, plain, whole};
+use crate::args::{Count, Moment, Text, Whole, flag, plain};
 use crate::client::{Client, Reply, now};
-use crate::error::raised;
 use crate::stream::{Stream, open};
 
 fn filter(
-    py: Python<'_>,
-    limit: Option<Whole>,
+    limit: Option<Count>,
     kind: Option<Text>,
     agent: Option<Text>,
     since: Option<Moment>,
     all: bool,
     after_seq: Option<Whole>,
-) -> PyResult<ActivityFilter> {
-    let read = || {
-        Ok(ActivityFilter {
-            limit: count("limit", limit)?,
-            kind: plain(kind),
-            agent: plain(agent),
-            since_ms: moment("since", since)?,
-            all,
-            after_seq: whole("after_seq", after_seq)?,
-        })
-    };
-    read().map_err(|e| raised(py, &e))
+) -> ActivityFilter {
+    ActivityFilter {
+        limit: limit.map(|limit| limit.0),
+        kind: plain(kind),
+        agent: plain(agent),
+        since_ms: since.map(|since| since.0),
+        all,
+        after_seq: after_seq.map(|seq| seq.0),
+    }
 }
 
 #[pymethods]
@@ -40,28 +35,28 @@ impl Client {
     #[pyo3(signature = (*, limit=None, r#type=None, agent=None, since=None, all=false, after_seq=None))]
     fn activity<'py>(
         slf: &Bound<'py, Self>,
-        limit: Option<Whole>,
+        limit: Option<Count>,
         r#type: Option<Text>,
         agent: Option<Text>,
         since: Option<Moment>,
-        all: bool,
+        #[pyo3(from_py_with = flag)] all: bool,
         after_seq: Option<Whole>,
     ) -> Reply<'py, ActivityList> {
-        let filter = filter(slf.py(), limit, r#type, agent, since, all, after_seq)?;
+        let filter = filter(limit, r#type, agent, since, all, after_seq);
         now(slf, move |pd| pd.activity(&filter))
     }
 
     #[pyo3(signature = (*, limit=None, r#type=None, agent=None, since=None, all=false, after_seq=None))]
     fn _follow_activity<'py>(
         slf: &Bound<'py, Self>,
-        limit: Option<Whole>,
+        limit: Option<Count>,
         r#type: Option<Text>,
         agent: Option<Text>,
         since: Option<Moment>,
-        all: bool,
+        #[pyo3(from_py_with = flag)] all: bool,
         after_seq: Option<Whole>,
     ) -> Reply<'py, Stream> {
-        let filter = filter(slf.py(), limit, r#type, agent, since, all, after_seq)?;
+        let filter = filter(limit, r#type, agent, since, all, after_seq);
         open(slf, move |pd| Ok(StreamSource::Activity(Box::new(pd.follow_activity_from(&filter)?))))
     }
 }

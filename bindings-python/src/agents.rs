@@ -3,7 +3,7 @@
 use portdaddy_core::{Agent, AgentFilter, AgentList, NewSession, Registration, Session, StartedSession, Whoami};
 use pyo3::prelude::*;
 
-use crate::args::{Files, Text, plain};
+use crate::args::{Files, Text, flag, plain};
 use crate::client::{Client, Reply, now};
 
 #[pymethods]
@@ -50,7 +50,7 @@ impl Client {
     ///
     /// Raises InvalidError for a project that is none, Store…Error.
     #[pyo3(signature = (*, all=false, project=None, left=false))]
-    fn agents<'py>(slf: &Bound<'py, Self>, all: bool, project: Option<Text>, left: bool) -> Reply<'py, AgentList> {
+    fn agents<'py>(slf: &Bound<'py, Self>, #[pyo3(from_py_with = flag)] all: bool, project: Option<Text>, #[pyo3(from_py_with = flag)] left: bool) -> Reply<'py, AgentList> {
         let filter = AgentFilter { all, project: plain(project), left };
         now(slf, move |pd| pd.agents(&filter))
     }
@@ -74,7 +74,7 @@ impl Client {
         identity: Option<Text>,
         r#type: Option<Text>,
         files: Option<Files>,
-        force: bool,
+        #[pyo3(from_py_with = flag)] force: bool,
         phase: Option<Text>,
     ) -> Reply<'py, StartedSession> {
         let identity = plain(identity);

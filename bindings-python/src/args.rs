@@ -1,14 +1,14 @@
-//! What Python passes: read where the call is made, with the name, the rule and the value in every refusal.
+//! What Python passes: read where the call is made, with the argument's name, the rule and the value in every refusal.
 //!
-//! A value of the wrong type is a `TypeError`, as Python's own functions raise it; one that breaks a rule is `INVALID`.
-//! Python's extraction knows an argument's name only for the first, so numbers keep what is wrong with them until the
-//! operation names them.
+//! A value of the wrong type is a `TypeError`, as Python's own functions raise it; one that breaks a rule is `INVALID`. The
+//! types here don't know the name of the argument that they are read from. PyO3 tells it by a note that it adds to the
+//! exception, and the classes in `_error.py` put it in front of what is said here.
 
 use std::time::Duration;
 
-use portdaddy_core::{Error, Result, SessionStatus};
-use pyo3::exceptions::PyTypeError;
+use portdaddy_core::{Error, SessionStatus};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDelta, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use pyo3::{Borrowed, intern};
 use serde::Deserialize;
@@ -25,13 +25,29 @@ pub(crate) fn type_name(obj: &Bound<'_, PyAny>) -> String {
     obj.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
 }
 
-fn wrong_type(rule: &str, obj: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("must be {rule}, not {}", type_name(obj)))
+/// An argument of the wrong type.
+fn of_wrong_type(py: Python<'_>, rule: &str) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = CLASS.get_or_try_init(py, || {
+        PyResult::Ok(py.import(intern!(py, "port_daddy._error"))?.getattr(intern!(py, "ArgumentError"))?.unbind())
+    });
+    match class.and_then(|class| class.bind(py).call1((rule,))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(e) => e,
+    }
 }
 
-/// An argument that breaks a rule that no type tells.
-pub(crate) fn wrong(name: &'static str, rule: &str) -> Error {
-    Error::invalid(format!("{name} {rule}")).with("option", name)
+fn wrong_type(wanted: &str, obj: &Bound<'_, PyAny>) -> PyErr {
+    of_wrong_type(obj.py(), &format!("must be {wanted}, not {}", type_name(obj)))
+}
+
+/// An argument that breaks a rule.
+fn invalid(py: Python<'_>, rule: impl Into<String>) -> PyErr {
+    raised(py, &Error::invalid(rule).with("option", serde_json::Value::Null))
+}
+
+fn invalid_with_hint(py: Python<'_>, rule: impl Into<String>, hint: &str) -> PyErr {
+    raised(py, &Error::invalid(rule).with("option", serde_json::Value::Null).hint(hint))
 }
 
 /// Text. A `str` may hold half characters, which no file and no other language can.
@@ -41,10 +57,10 @@ fn text(obj: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = obj.cast::<PyString>().map_err(|_| wrong_type("a str", obj))?;
     match text.to_str() {
         Ok(text) => Ok(text.to_owned()),
-        Err(e) => Err(raised(
+        Err(e) => Err(invalid_with_hint(
             obj.py(),
-            &Error::invalid(format!("a str holds half a character: {}", e.value(obj.py())))
-                .hint("such text comes of bytes that are no UTF-8: decode them with errors=\"replace\""),
+            format!("holds half a character: {}", e.value(obj.py())),
+            "such text comes of bytes that are no UTF-8: decode them with errors=\"replace\"",
         )),
     }
 }
@@ -87,6 +103,14 @@ pub(crate) struct Names(pub(crate) Vec<String>);
 /// One path or pattern, or several.
 pub(crate) struct Files(pub(crate) Vec<String>);
 
+/// Tells an error what it is about, as PyO3 does.
+fn named(py: Python<'_>, e: PyErr, name: &str) -> PyErr {
+    match e.value(py).call_method1(intern!(py, "add_note"), (format!("while processing '{name}'"),)) {
+        Ok(_) => e,
+        Err(failed) => failed,
+    }
+}
+
 fn several(
     obj: &Bound<'_, PyAny>,
     what: &str,
@@ -102,13 +126,7 @@ fn several(
     let items = obj.try_iter().map_err(|_| wanted())?;
     let read = |(n, item): (usize, PyResult<Bound<'_, PyAny>>)| {
         let item = item?;
-        one(&item).map_err(|e| {
-            if e.is_instance_of::<PyTypeError>(obj.py()) {
-                PyTypeError::new_err(format!("[{n}] {}", e.value(obj.py())))
-            } else {
-                e
-            }
-        })
+        one(&item).map_err(|e| named(obj.py(), e, &format!("[{n}]")))
     };
     items.enumerate().map(read).collect()
 }
@@ -129,86 +147,119 @@ impl FromPyObject<'_, '_> for Files {
     }
 }
 
-/// A whole number, as it was passed.
-pub(crate) struct Whole(std::result::Result<i64, String>);
+/// A flag, for `from_py_with`.
+pub(crate) fn flag(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    obj.cast::<PyBool>().map(|flag| flag.is_true()).map_err(|_| wrong_type("a bool", obj))
+}
 
-impl FromPyObject<'_, '_> for Whole {
+fn number<T: TryFrom<i64>>(obj: &Bound<'_, PyAny>, bounds: &str) -> PyResult<T> {
+    if !obj.is_instance_of::<PyInt>() || obj.is_instance_of::<PyBool>() {
+        return Err(wrong_type("an int", obj));
+    }
+    let fits = obj.extract::<i64>().ok().and_then(|number| T::try_from(number).ok());
+    fits.ok_or_else(|| invalid(obj.py(), format!("must be a whole number {bounds}, not {obj}")))
+}
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty, $bounds:literal;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name(pub(crate) $ty);
+
+        impl FromPyObject<'_, '_> for $name {
+            type Error = PyErr;
+
+            fn extract(obj: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+                number(&obj, $bounds).map($name)
+            }
+        }
+    )*};
+}
+
+numbers! {
+    /// A whole number.
+    Whole: i64, "of 64 bits";
+    /// How many.
+    Count: usize, "from 0 up";
+    /// How many, where more are too many.
+    Few: u32, "from 0 to 4294967295";
+    /// A port.
+    PortNumber: u16, "from 0 to 65535";
+}
+
+/// Two ports, both included.
+pub(crate) struct PortRange(pub(crate) (u16, u16));
+
+impl FromPyObject<'_, '_> for PortRange {
     type Error = PyErr;
 
     fn extract(obj: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        if !obj.is_instance_of::<PyInt>() || obj.is_instance_of::<PyBool>() {
-            return Err(wrong_type("an int", &obj));
+        if !obj.is_instance_of::<PyTuple>() && !obj.is_instance_of::<PyList>() {
+            return Err(wrong_type("a tuple of two ports", &obj));
         }
-        Ok(Whole(obj.extract().map_err(|_| obj.to_string())))
+        if obj.len()? != 2 {
+            return Err(invalid(obj.py(), format!("must be two ports, not {}", obj.len()?)));
+        }
+        let port = |n: usize| {
+            PortNumber::extract(obj.get_item(n)?.as_borrowed()).map_err(|e| named(obj.py(), e, &format!("[{n}]")))
+        };
+        Ok(PortRange((port(0)?.0, port(1)?.0)))
     }
 }
 
-impl Whole {
-    /// The number, in words where it doesn't fit.
-    fn within<T: TryFrom<i64>>(self, name: &'static str, bounds: &str) -> Result<T> {
-        let number = self.0.map_err(|number| wrong(name, &format!("must be {bounds}, not {number}")))?;
-        T::try_from(number).map_err(|_| wrong(name, &format!("must be {bounds}, not {number}")))
+/// Seconds, or a timedelta.
+fn seconds(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if obj.is_instance_of::<PyDelta>() {
+        return obj.call_method0(intern!(obj.py(), "total_seconds"))?.extract();
     }
+    let number = obj.is_instance_of::<PyFloat>() || obj.is_instance_of::<PyInt>();
+    if !number || obj.is_instance_of::<PyBool>() {
+        return Err(wrong_type("seconds or a timedelta", obj));
+    }
+    // An int that no float can hold is for ever.
+    Ok(obj.extract().unwrap_or(f64::INFINITY))
 }
 
-pub(crate) fn whole(name: &'static str, number: Option<Whole>) -> Result<Option<i64>> {
-    number.map(|number| number.within(name, "a whole number of 64 bits")).transpose()
-}
+/// How long to wait; none for ever, which is also what a clock can't count.
+pub(crate) struct Timeout(pub(crate) Option<Duration>);
 
-pub(crate) fn count(name: &'static str, number: Option<Whole>) -> Result<Option<usize>> {
-    number.map(|number| number.within(name, "a whole number from 0 up")).transpose()
-}
-
-pub(crate) fn small(name: &'static str, number: Option<Whole>) -> Result<Option<u32>> {
-    number.map(|number| number.within(name, "a whole number from 0 to 4294967295")).transpose()
-}
-
-pub(crate) fn port(name: &'static str, number: Whole) -> Result<u16> {
-    number.within(name, "a whole number from 0 to 65535")
-}
-
-/// A length of time: seconds or a timedelta.
-pub(crate) struct Span(f64);
-
-impl FromPyObject<'_, '_> for Span {
+impl FromPyObject<'_, '_> for Timeout {
     type Error = PyErr;
 
     fn extract(obj: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        if obj.is_instance_of::<PyDelta>() {
-            return obj.call_method0(intern!(obj.py(), "total_seconds"))?.extract().map(Span);
+        let seconds = seconds(&obj)?;
+        if seconds.is_nan() || seconds < 0.0 {
+            return Err(invalid(obj.py(), format!("must be seconds from 0 up, not {seconds}")));
         }
-        let number = obj.is_instance_of::<PyFloat>() || obj.is_instance_of::<PyInt>();
-        if !number || obj.is_instance_of::<PyBool>() {
-            return Err(wrong_type("seconds or a timedelta", &obj));
+        Ok(Timeout(Duration::try_from_secs_f64(seconds).ok()))
+    }
+}
+
+impl Timeout {
+    pub(crate) fn of(timeout: Option<Timeout>) -> Option<Duration> {
+        timeout.and_then(|timeout| timeout.0)
+    }
+}
+
+/// How long a lease or a message lasts, in milliseconds, rounded up: never shorter than it was asked to be.
+pub(crate) struct Ttl(pub(crate) i64);
+
+impl FromPyObject<'_, '_> for Ttl {
+    type Error = PyErr;
+
+    fn extract(obj: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let seconds = seconds(&obj)?;
+        let ms = (seconds * 1_000.0).ceil();
+        // The bounds are the library's; past these a number of milliseconds would overflow.
+        if ms.abs() < 1e15 {
+            Ok(Ttl(ms as i64))
+        } else {
+            Err(invalid(obj.py(), format!("must be seconds, at most 366 days, not {seconds}")))
         }
-        // An int that no float can hold is for ever.
-        Ok(Span(obj.extract().unwrap_or(f64::INFINITY)))
     }
 }
 
-/// How long to wait; for ever where a clock can't count it.
-pub(crate) fn timeout(name: &'static str, span: Option<Span>) -> Result<Option<Duration>> {
-    let Some(Span(seconds)) = span else { return Ok(None) };
-    if !(seconds >= 0.0) {
-        return Err(wrong(name, &format!("must be seconds from 0 up, not {seconds}")));
-    }
-    Ok(Duration::try_from_secs_f64(seconds).ok())
-}
-
-/// Milliseconds, rounded up: a lease is never shorter than it was asked to be.
-pub(crate) fn milliseconds(name: &'static str, span: Option<Span>) -> Result<Option<i64>> {
-    let Some(Span(seconds)) = span else { return Ok(None) };
-    let ms = (seconds * 1_000.0).ceil();
-    // What is beyond the bounds is told by the library; past this they would overflow.
-    if ms.abs() < 1e15 {
-        Ok(Some(ms as i64))
-    } else {
-        Err(wrong(name, &format!("must be seconds, at most 366 days, not {seconds}")))
-    }
-}
-
-/// A moment: an aware datetime.
-pub(crate) struct Moment(std::result::Result<f64, String>);
+/// A moment: an aware datetime, in milliseconds since 1970.
+pub(crate) struct Moment(pub(crate) i64);
 
 impl FromPyObject<'_, '_> for Moment {
     type Error = PyErr;
@@ -220,19 +271,14 @@ impl FromPyObject<'_, '_> for Moment {
             return Err(wrong_type("an aware datetime", &obj));
         }
         if obj.call_method0(intern!(py, "utcoffset"))?.is_none() {
-            return Ok(Moment(Err(obj.str()?.to_string())));
+            return Err(invalid_with_hint(
+                py,
+                format!("must say its time zone, and {} doesn't", obj.str()?),
+                "pass datetime.now(timezone.utc) - timedelta(…), or call astimezone() on it",
+            ));
         }
-        Ok(Moment(Ok(obj.call_method0(intern!(py, "timestamp"))?.extract()?)))
-    }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn moment(name: &'static str, moment: Option<Moment>) -> Result<Option<i64>> {
-    match moment {
-        None => Ok(None),
-        Some(Moment(Ok(seconds))) => Ok(Some((seconds * 1_000.0).floor() as i64)),
-        Some(Moment(Err(naive))) => Err(wrong(name, &format!("must say its time zone, and {naive} doesn't"))
-            .hint("pass datetime.now(timezone.utc) - timedelta(…), or call astimezone() on it")),
+        let seconds: f64 = obj.call_method0(intern!(py, "timestamp"))?.extract()?;
+        Ok(Moment((seconds * 1_000.0).floor() as i64))
     }
 }
 
@@ -261,11 +307,12 @@ fn place(steps: &[Step]) -> String {
             Step::Item(n) => format!("[{n}]"),
         })
         .collect();
-    format!("payload{shown}")
+    shown
 }
 
-fn refused(py: Python<'_>, steps: &[Step], rule: &str) -> PyErr {
-    raised(py, &Error::invalid(format!("{} {rule}", place(steps))).with("option", "payload"))
+/// An error about what stands there.
+fn there(py: Python<'_>, steps: &[Step], e: PyErr) -> PyErr {
+    if steps.is_empty() { e } else { named(py, e, &place(steps)) }
 }
 
 fn value(obj: &Bound<'_, PyAny>, steps: &mut Vec<Step>) -> PyResult<Value> {
@@ -277,34 +324,31 @@ fn value(obj: &Bound<'_, PyAny>, steps: &mut Vec<Step>) -> PyResult<Value> {
         return Ok(flag.is_true().into());
     }
     if obj.is_instance_of::<PyString>() {
-        return text(obj).map(Value::String);
+        return text(obj).map(Value::String).map_err(|e| there(py, steps, e));
     }
     if obj.is_instance_of::<PyInt>() {
         let number = obj.extract::<i64>().map(Number::from).or_else(|_| obj.extract::<u64>().map(Number::from));
         return number.map(Value::Number).map_err(|_| {
-            refused(py, steps, &format!("is {obj}, and a whole number has at most 64 bits: pass it as a str"))
+            there(py, steps, invalid(py, format!("is {obj}, and a whole number has at most 64 bits: pass it as a str")))
         });
     }
     if obj.is_instance_of::<PyFloat>() {
         let number: f64 = obj.extract()?;
         return Number::from_f64(number)
             .map(Value::Number)
-            .ok_or_else(|| refused(py, steps, &format!("is {obj}, which JSON can't hold: pass None, or a str")));
+            .ok_or_else(|| there(py, steps, invalid(py, format!("is {obj}, which JSON can't hold: pass None, or a str"))));
     }
     if steps.len() > DEEPEST {
-        return Err(raised(
-            py,
-            &Error::invalid("payload is nested too deeply: at most 100 levels").with("option", "payload"),
-        ));
+        return Err(invalid(py, "is nested too deeply: at most 100 levels"));
     }
     if let Ok(members) = obj.cast::<PyDict>() {
         let mut found = Map::with_capacity(members.len());
         for (key, member) in members.iter() {
             if !key.is_instance_of::<PyString>() {
                 let kind = type_name(&key);
-                return Err(PyTypeError::new_err(format!("{}: keys must be str, not {kind}", place(steps))));
+                return Err(there(py, steps, of_wrong_type(py, &format!("has a key that is no str, but {kind}"))));
             }
-            let key = text(&key)?;
+            let key = text(&key).map_err(|e| there(py, steps, e))?;
             steps.push(Step::Key(key.clone()));
             found.insert(key, value(&member, steps)?);
             steps.pop();
@@ -320,11 +364,9 @@ fn value(obj: &Bound<'_, PyAny>, steps: &mut Vec<Step>) -> PyResult<Value> {
         }
         return Ok(Value::Array(found));
     }
-    Err(PyTypeError::new_err(format!(
-        "{} is a {}, which JSON can't hold: a payload is made of dict, list, str, int, float, bool and None",
-        place(steps),
-        type_name(obj)
-    )))
+    let kind = type_name(obj);
+    let rule = format!("is a {kind}; JSON can hold dict, list, tuple, str, int, float, bool and None");
+    Err(there(py, steps, of_wrong_type(py, &rule)))
 }
 
 /// How far a session has come, by its word.
@@ -335,39 +377,28 @@ impl FromPyObject<'_, '_> for Status {
 
     fn extract(obj: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let word = text(&obj)?;
-        SessionStatus::deserialize(word.as_str().into_deserializer()).map(Status).map_err(|e: de::value::Error| {
-            raised(obj.py(), &wrong("status", &format!("{word:?} is none: {e}")))
+        SessionStatus::deserialize(word.as_str().into_deserializer()).map(Status).map_err(|_: de::value::Error| {
+            invalid(obj.py(), format!("must be active, completed or abandoned, not {word:?}"))
         })
     }
 }
 
 /// Where a subscription begins: a word, or a place in the order of commits.
-pub(crate) enum Replay {
-    Word(String),
-    After(Whole),
-}
+pub(crate) struct Replay(pub(crate) portdaddy_core::Replay);
 
 impl FromPyObject<'_, '_> for Replay {
     type Error = PyErr;
 
     fn extract(obj: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        if obj.is_instance_of::<PyString>() {
-            return text(&obj).map(Replay::Word);
+        if !obj.is_instance_of::<PyString>() {
+            let seq = Whole::extract(obj).map_err(|_| wrong_type("latest, none, all or a seq", &obj))?;
+            return Ok(Replay(portdaddy_core::Replay::After(seq.0)));
         }
-        Whole::extract(obj).map(Replay::After).map_err(|_| wrong_type("latest, none, all or an int", &obj))
-    }
-}
-
-impl Replay {
-    pub(crate) fn read(self) -> Result<portdaddy_core::Replay> {
-        match self {
-            Replay::After(seq) => Ok(portdaddy_core::Replay::After(whole("replay", Some(seq))?.unwrap_or_default())),
-            Replay::Word(word) => match word.as_str() {
-                "latest" => Ok(portdaddy_core::Replay::Latest),
-                "none" => Ok(portdaddy_core::Replay::None),
-                "all" => Ok(portdaddy_core::Replay::All),
-                _ => Err(wrong("replay", &format!("must be latest, none, all or a seq, not {word:?}"))),
-            },
+        match text(&obj)?.as_str() {
+            "latest" => Ok(Replay(portdaddy_core::Replay::Latest)),
+            "none" => Ok(Replay(portdaddy_core::Replay::None)),
+            "all" => Ok(Replay(portdaddy_core::Replay::All)),
+            word => Err(invalid(obj.py(), format!("must be latest, none, all or a seq, not {word:?}"))),
         }
     }
 }

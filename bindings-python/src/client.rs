@@ -16,7 +16,7 @@ use pyo3::types::PyDict;
 use serde::Serialize;
 
 use crate::aio::{Call, Going, Later, Mailbox, Pending, converting};
-use crate::args::{PathText, Text, plain};
+use crate::args::{PathText, Text, flag, plain};
 use crate::error::{closed, raised};
 use crate::lifecycle::{OPENING, is_main_thread, keep};
 use crate::types::to_python;
@@ -196,7 +196,7 @@ impl Client {
         session: Option<Text>,
         db: Option<PathText>,
         scope: Option<Text>,
-        global_scope: bool,
+        #[pyo3(from_py_with = flag)] global_scope: bool,
         cwd: Option<PathText>,
     ) -> PyResult<Client> {
         let given = Made {
@@ -281,7 +281,7 @@ impl AsyncClient {
         session: Option<Text>,
         db: Option<PathText>,
         scope: Option<Text>,
-        global_scope: bool,
+        #[pyo3(from_py_with = flag)] global_scope: bool,
         cwd: Option<PathText>,
     ) -> PyResult<PyClassInitializer<AsyncClient>> {
         let given = Made {

@@ -3,7 +3,7 @@
 use portdaddy_core::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, FileClaim, Ownership};
 use pyo3::prelude::*;
 
-use crate::args::{Files, PathText, Text, plain};
+use crate::args::{Files, PathText, Text, flag, plain};
 use crate::client::{Client, Reply, now};
 
 #[pymethods]
@@ -18,7 +18,7 @@ impl Client {
     fn claim_files<'py>(
         slf: &Bound<'py, Self>,
         files: Files,
-        force: bool,
+        #[pyo3(from_py_with = flag)] force: bool,
         session: Option<Text>,
     ) -> Reply<'py, ClaimedFiles> {
         let claim = ClaimFiles { files: files.0, force, session: plain(session) };
@@ -46,7 +46,7 @@ impl Client {
     #[pyo3(signature = (*, all=false, session=None, agent=None))]
     fn file_claims<'py>(
         slf: &Bound<'py, Self>,
-        all: bool,
+        #[pyo3(from_py_with = flag)] all: bool,
         session: Option<Text>,
         agent: Option<Text>,
     ) -> Reply<'py, ClaimList> {

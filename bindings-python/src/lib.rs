@@ -39,8 +39,9 @@ mod _native {
 
     use super::*;
 
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    /// The version of the library.
+    #[pyfunction]
+    fn _version() -> &'static str {
+        env!("CARGO_PKG_VERSION")
     }
 }

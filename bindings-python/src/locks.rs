@@ -6,7 +6,7 @@ use portdaddy_core::{Lock, LockFilter, LockInfo, LockList, LockOptions, OnWait, 
 use pyo3::prelude::*;
 
 use crate::aio::{Converting, Going, Pending, Progress};
-use crate::args::{Callback, Span, Text, Whole, milliseconds, plain, timeout, whole};
+use crate::args::{Callback, Text, Timeout, Ttl, Whole, flag, plain};
 use crate::client::{Client, Outcome, Reply, interruptibly, now, tell};
 use crate::error::raised;
 use crate::types::to_python;
@@ -27,20 +27,18 @@ impl Client {
     fn _lock<'py>(
         slf: &Bound<'py, Self>,
         name: Text,
-        blocking: bool,
-        timeout: Option<Span>,
-        ttl: Option<Span>,
+        #[pyo3(from_py_with = flag)] blocking: bool,
+        timeout: Option<Timeout>,
+        ttl: Option<Ttl>,
         purpose: Option<Text>,
         on_wait: Option<Callback>,
         chain: Option<Text>,
     ) -> Reply<'py, Option<(i64, String)>> {
         let py = slf.py();
-        let times = || Ok((self::timeout("timeout", timeout)?, milliseconds("ttl", ttl)?));
-        let (most, ttl_ms) = times().map_err(|e| raised(py, &e))?;
         let options = LockOptions {
             blocking,
-            wait: Wait { timeout: most, cancel: None },
-            ttl_ms,
+            wait: Wait { timeout: Timeout::of(timeout), cancel: None },
+            ttl_ms: ttl.map(|ttl| ttl.0),
             purpose: plain(purpose),
             patient: false,
             tie: Tie::Handle,
@@ -91,11 +89,10 @@ impl Client {
     fn unlock<'py>(
         slf: &Bound<'py, Self>,
         name: Text,
-        force: bool,
+        #[pyo3(from_py_with = flag)] force: bool,
         token: Option<Whole>,
     ) -> Reply<'py, LockInfo> {
-        let token = whole("token", token).map_err(|e| raised(slf.py(), &e))?;
-        let unlock = Unlock { force, token };
+        let unlock = Unlock { force, token: token.map(|token| token.0) };
         now(slf, move |pd| pd.unlock(&name.0, &unlock))
     }
 
@@ -112,19 +109,18 @@ impl Client {
     fn extend_lock<'py>(
         slf: &Bound<'py, Self>,
         name: Text,
-        ttl: Span,
+        ttl: Ttl,
         token: Option<Whole>,
     ) -> Reply<'py, LockInfo> {
-        let read = || Ok((milliseconds("ttl", Some(ttl))?.unwrap_or_default(), whole("token", token)?));
-        let (ttl_ms, token) = read().map_err(|e| raised(slf.py(), &e))?;
-        now(slf, move |pd| pd.extend_lock(&name.0, ttl_ms, token))
+        let token = token.map(|token| token.0);
+        now(slf, move |pd| pd.extend_lock(&name.0, ttl.0, token))
     }
 
     /// Lists the held locks and who waits for them. Whoever is found dead by looking is buried.
     ///
     /// Raises Store…Error.
     #[pyo3(signature = (*, all=false))]
-    fn locks<'py>(slf: &Bound<'py, Self>, all: bool) -> Reply<'py, LockList> {
+    fn locks<'py>(slf: &Bound<'py, Self>, #[pyo3(from_py_with = flag)] all: bool) -> Reply<'py, LockList> {
         let filter = LockFilter { all };
         now(slf, move |pd| pd.locks(&filter))
     }

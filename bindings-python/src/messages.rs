@@ -5,9 +5,8 @@ use portdaddy_core::{
 };
 use pyo3::prelude::*;
 
-use crate::args::{Names, Payload, Replay, Span, Text, Whole, count, milliseconds, plain, small, timeout, whole};
+use crate::args::{Count, Few, Names, Payload, Replay, Text, Timeout, Ttl, Whole, flag, plain};
 use crate::client::{Client, Reply, now, wait};
-use crate::error::raised;
 use crate::stream::{Stream, open};
 use crate::types::Json;
 
@@ -25,11 +24,10 @@ impl Client {
         slf: &Bound<'py, Self>,
         channel: Text,
         payload: Payload,
-        ttl: Option<Span>,
-        keep: Option<Whole>,
+        ttl: Option<Ttl>,
+        keep: Option<Few>,
     ) -> Reply<'py, Published> {
-        let how = || Ok(Publish { ttl_ms: milliseconds("ttl", ttl)?, keep: small("keep", keep)? });
-        let how = how().map_err(|e| raised(slf.py(), &e))?;
+        let how = Publish { ttl_ms: ttl.map(|ttl| ttl.0), keep: keep.map(|keep| keep.0) };
         now(slf, move |pd| pd.publish(&channel.0, &payload.0, &how))
     }
 
@@ -41,14 +39,13 @@ impl Client {
         patterns: Names,
         replay: Option<Replay>,
         durable: Option<Text>,
-        fail_on_deadlock: bool,
-        fail_if_gone: bool,
+        #[pyo3(from_py_with = flag)] fail_on_deadlock: bool,
+        #[pyo3(from_py_with = flag)] fail_if_gone: bool,
         purpose: Option<Text>,
     ) -> Reply<'py, Stream> {
-        let replay = replay.map(Replay::read).transpose().map_err(|e| raised(slf.py(), &e))?.unwrap_or_default();
         let how = Subscribe {
             patterns: patterns.0.join(","),
-            replay,
+            replay: replay.map(|replay| replay.0).unwrap_or_default(),
             durable: plain(durable),
             fail_on_deadlock,
             fail_if_gone,
@@ -67,13 +64,12 @@ impl Client {
     ///
     /// Raises TimedOutError, InvalidError for a channel that is no name, Store…Error.
     #[pyo3(signature = (channel, *, timeout=None))]
-    fn wait_for_signal<'py>(slf: &Bound<'py, Self>, channel: Text, timeout: Option<Span>) -> Reply<'py, Json> {
-        let most = self::timeout("timeout", timeout).map_err(|e| raised(slf.py(), &e))?;
+    fn wait_for_signal<'py>(slf: &Bound<'py, Self>, channel: Text, timeout: Option<Timeout>) -> Reply<'py, Json> {
         let name = channel.0.clone();
         let blocking = move |pd: &portdaddy_core::Coordinator, wait: &portdaddy_core::Wait| {
             pd.wait_for_signal(&name, wait).map(Json)
         };
-        wait(slf, most, blocking, move |pd, wait| {
+        wait(slf, Timeout::of(timeout), blocking, move |pd, wait| {
             Box::pin(async move { pd.wait_for_signal_async(&channel.0, &wait).await.map(Json) })
         })
     }
@@ -87,19 +83,15 @@ impl Client {
         slf: &Bound<'py, Self>,
         patterns: Option<Names>,
         after_seq: Option<Whole>,
-        limit: Option<Whole>,
-        all: bool,
+        limit: Option<Count>,
+        #[pyo3(from_py_with = flag)] all: bool,
     ) -> Reply<'py, Vec<Message>> {
-        let patterns = patterns.map(|patterns| patterns.0.join(","));
-        let filter = || {
-            Ok(MessageFilter {
-                patterns,
-                after_seq: whole("after_seq", after_seq)?,
-                limit: count("limit", limit)?,
-                all,
-            })
+        let filter = MessageFilter {
+            patterns: patterns.map(|patterns| patterns.0.join(",")),
+            after_seq: after_seq.map(|seq| seq.0),
+            limit: limit.map(|limit| limit.0),
+            all,
         };
-        let filter = filter().map_err(|e| raised(slf.py(), &e))?;
         now(slf, move |pd| pd.messages(&filter))
     }
 
@@ -107,7 +99,7 @@ impl Client {
     ///
     /// Raises InvalidError, Store…Error.
     #[pyo3(signature = (pattern=None, *, all=false))]
-    fn channels<'py>(slf: &Bound<'py, Self>, pattern: Option<Names>, all: bool) -> Reply<'py, ChannelList> {
+    fn channels<'py>(slf: &Bound<'py, Self>, pattern: Option<Names>, #[pyo3(from_py_with = flag)] all: bool) -> Reply<'py, ChannelList> {
         let filter = ChannelFilter { pattern: pattern.map(|pattern| pattern.0.join(",")), all };
         now(slf, move |pd| pd.channels(&filter))
     }

@@ -3,15 +3,13 @@
 use portdaddy_core::{NewNote, NoteFilter, NoteList, StreamSource, WrittenNote};
 use pyo3::prelude::*;
 
-use crate::args::{Moment, Text, Whole, count, moment, plain, whole};
+use crate::args::{Count, Moment, Text, Whole, flag, plain};
 use crate::client::{Client, Reply, now};
-use crate::error::raised;
 use crate::stream::{Stream, open};
 
 #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
 fn filter(
-    py: Python<'_>,
-    limit: Option<Whole>,
+    limit: Option<Count>,
     session: Option<Text>,
     agent: Option<Text>,
     kind: Option<Text>,
@@ -20,21 +18,18 @@ fn filter(
     grep: Option<Text>,
     all: bool,
     after_seq: Option<Whole>,
-) -> PyResult<NoteFilter> {
-    let read = || {
-        Ok(NoteFilter {
-            limit: count("limit", limit)?,
-            session: plain(session),
-            agent: plain(agent),
-            kind: plain(kind),
-            project: plain(project),
-            since_ms: moment("since", since)?,
-            grep: plain(grep),
-            all,
-            after_seq: whole("after_seq", after_seq)?,
-        })
-    };
-    read().map_err(|e| raised(py, &e))
+) -> NoteFilter {
+    NoteFilter {
+        limit: limit.map(|limit| limit.0),
+        session: plain(session),
+        agent: plain(agent),
+        kind: plain(kind),
+        project: plain(project),
+        since_ms: since.map(|since| since.0),
+        grep: plain(grep),
+        all,
+        after_seq: after_seq.map(|seq| seq.0),
+    }
 }
 
 #[pymethods]
@@ -66,17 +61,17 @@ impl Client {
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn notes<'py>(
         slf: &Bound<'py, Self>,
-        limit: Option<Whole>,
+        limit: Option<Count>,
         session: Option<Text>,
         agent: Option<Text>,
         r#type: Option<Text>,
         project: Option<Text>,
         since: Option<Moment>,
         grep: Option<Text>,
-        all: bool,
+        #[pyo3(from_py_with = flag)] all: bool,
         after_seq: Option<Whole>,
     ) -> Reply<'py, NoteList> {
-        let filter = filter(slf.py(), limit, session, agent, r#type, project, since, grep, all, after_seq)?;
+        let filter = filter(limit, session, agent, r#type, project, since, grep, all, after_seq);
         now(slf, move |pd| pd.notes(&filter))
     }
 
@@ -85,17 +80,17 @@ impl Client {
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn _follow_notes<'py>(
         slf: &Bound<'py, Self>,
-        limit: Option<Whole>,
+        limit: Option<Count>,
         session: Option<Text>,
         agent: Option<Text>,
         r#type: Option<Text>,
         project: Option<Text>,
         since: Option<Moment>,
         grep: Option<Text>,
-        all: bool,
+        #[pyo3(from_py_with = flag)] all: bool,
         after_seq: Option<Whole>,
     ) -> Reply<'py, Stream> {
-        let filter = filter(slf.py(), limit, session, agent, r#type, project, since, grep, all, after_seq)?;
+        let filter = filter(limit, session, agent, r#type, project, since, grep, all, after_seq);
         open(slf, move |pd| Ok(StreamSource::Notes(Box::new(pd.follow_notes_from(&filter)?))))
     }
 }

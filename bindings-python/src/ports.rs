@@ -3,9 +3,8 @@
 use portdaddy_core::{ClaimPort, Coordinator, PortClaim, Release, ServiceFilter, ServiceList, Wait};
 use pyo3::prelude::*;
 
-use crate::args::{Names, Span, Text, Whole, plain, port};
+use crate::args::{Names, PortNumber, PortRange, Text, Timeout, flag, plain};
 use crate::client::{Client, Reply, now, wait};
-use crate::error::raised;
 
 #[pymethods]
 impl Client {
@@ -20,22 +19,12 @@ impl Client {
     fn claim<'py>(
         slf: &Bound<'py, Self>,
         identity: Text,
-        port: Option<Whole>,
-        range: Option<(Whole, Whole)>,
-        shared: bool,
+        port: Option<PortNumber>,
+        range: Option<PortRange>,
+        #[pyo3(from_py_with = flag)] shared: bool,
     ) -> Reply<'py, PortClaim> {
-        let claim = || {
-            Ok(ClaimPort {
-                identity: identity.0,
-                port: port.map(|port| self::port("port", port)).transpose()?,
-                range: match range {
-                    Some((first, last)) => Some((self::port("range[0]", first)?, self::port("range[1]", last)?)),
-                    None => None,
-                },
-                shared,
-            })
-        };
-        let claim = claim().map_err(|e| raised(slf.py(), &e))?;
+        let (port, range) = (port.map(|port| port.0), range.map(|range| range.0));
+        let claim = ClaimPort { identity: identity.0, port, range, shared };
         now(slf, move |pd| pd.claim(&claim))
     }
 
@@ -48,8 +37,8 @@ impl Client {
     fn release<'py>(
         slf: &Bound<'py, Self>,
         pattern: Text,
-        shared: bool,
-        all_worktrees: bool,
+        #[pyo3(from_py_with = flag)] shared: bool,
+        #[pyo3(from_py_with = flag)] all_worktrees: bool,
     ) -> Reply<'py, Vec<PortClaim>> {
         let release = Release { shared, all_worktrees };
         now(slf, move |pd| pd.release(&pattern.0, &release))
@@ -59,7 +48,7 @@ impl Client {
     ///
     /// Raises InvalidError for a pattern that is none, Store…Error.
     #[pyo3(signature = (pattern=None, *, all=false))]
-    fn services<'py>(slf: &Bound<'py, Self>, pattern: Option<Text>, all: bool) -> Reply<'py, ServiceList> {
+    fn services<'py>(slf: &Bound<'py, Self>, pattern: Option<Text>, #[pyo3(from_py_with = flag)] all: bool) -> Reply<'py, ServiceList> {
         let filter = ServiceFilter { pattern: plain(pattern), all };
         now(slf, move |pd| pd.services(&filter))
     }
@@ -73,12 +62,11 @@ impl Client {
     fn wait_for_service<'py>(
         slf: &Bound<'py, Self>,
         identities: Names,
-        timeout: Option<Span>,
+        timeout: Option<Timeout>,
     ) -> Reply<'py, Vec<PortClaim>> {
-        let most = crate::args::timeout("timeout", timeout).map_err(|e| raised(slf.py(), &e))?;
         let names = identities.0.clone();
         let blocking = move |pd: &Coordinator, wait: &Wait| pd.wait_for_service(&names, wait);
-        wait(slf, most, blocking, move |pd, wait| {
+        wait(slf, Timeout::of(timeout), blocking, move |pd, wait| {
             Box::pin(async move { pd.wait_for_service_async(&identities.0, &wait).await })
         })
     }

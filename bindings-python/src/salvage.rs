@@ -3,7 +3,7 @@
 use portdaddy_core::{Briefing, SalvageFilter, SalvageItem, SalvageList};
 use pyo3::prelude::*;
 
-use crate::args::{Text, plain};
+use crate::args::{Text, flag, plain};
 use crate::client::{Client, Reply, now};
 
 #[pymethods]
@@ -13,7 +13,7 @@ impl Client {
     ///
     /// Raises InvalidError for a project that is none, Store…Error.
     #[pyo3(signature = (*, project=None, all=false))]
-    fn salvage<'py>(slf: &Bound<'py, Self>, project: Option<Text>, all: bool) -> Reply<'py, SalvageList> {
+    fn salvage<'py>(slf: &Bound<'py, Self>, project: Option<Text>, #[pyo3(from_py_with = flag)] all: bool) -> Reply<'py, SalvageList> {
         let filter = SalvageFilter { project: plain(project), all };
         now(slf, move |pd| pd.salvage(&filter))
     }

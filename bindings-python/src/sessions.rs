@@ -1,13 +1,12 @@
 //! Sessions: units of work.
 
 use portdaddy_core::{
-    EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, SessionStatus, StartedSession,
+    EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, StartedSession,
 };
 use pyo3::prelude::*;
 
-use crate::args::{Files, Status, Text, Whole, count, plain};
+use crate::args::{Count, Files, Status, Text, flag, plain};
 use crate::client::{Client, Reply, now};
-use crate::error::raised;
 
 #[pymethods]
 impl Client {
@@ -21,7 +20,7 @@ impl Client {
         slf: &Bound<'py, Self>,
         purpose: Text,
         files: Option<Files>,
-        force: bool,
+        #[pyo3(from_py_with = flag)] force: bool,
         phase: Option<Text>,
         identity: Option<Text>,
     ) -> Reply<'py, StartedSession> {
@@ -43,7 +42,7 @@ impl Client {
         session: Option<Text>,
         status: Option<Status>,
     ) -> Reply<'py, Session> {
-        let status: Option<SessionStatus> = status.map(|status| status.0);
+        let status = status.map(|status| status.0);
         let end = EndSession { session: plain(session), status, note: plain(note) };
         now(slf, move |pd| pd.end_session(&end))
     }
@@ -54,14 +53,13 @@ impl Client {
     #[pyo3(signature = (*, all=false, status=None, agent=None, project=None, limit=None))]
     fn sessions<'py>(
         slf: &Bound<'py, Self>,
-        all: bool,
+        #[pyo3(from_py_with = flag)] all: bool,
         status: Option<Status>,
         agent: Option<Text>,
         project: Option<Text>,
-        limit: Option<Whole>,
+        limit: Option<Count>,
     ) -> Reply<'py, SessionList> {
-        let limit = count("limit", limit).map_err(|e| raised(slf.py(), &e))?;
-        let status = status.map(|status| status.0);
+        let (status, limit) = (status.map(|status| status.0), limit.map(|limit| limit.0));
         let filter = SessionFilter { all, status, agent: plain(agent), project: plain(project), limit };
         now(slf, move |pd| pd.sessions(&filter))
     }

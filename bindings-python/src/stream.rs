@@ -1,14 +1,13 @@
 //! What Python reads bit by bit: subscriptions, and the journals that are followed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use portdaddy_core::{Coordinator, Event, Item, Result, StreamSource, Wait};
 use pyo3::prelude::*;
 use serde::{Serialize, Serializer};
 
 use crate::aio::{Converting, Going, Pending, converting};
-use crate::args::{Span, Whole, timeout, whole};
+use crate::args::{Timeout, Whole};
 use crate::client::{Client, Outcome, Reply, interruptibly, tell};
 use crate::error::raised;
 use crate::types::to_python;
@@ -58,12 +57,6 @@ where
     Ok(Outcome::of(Bound::new(py, Stream { stream, client: of })?.into_any()))
 }
 
-impl Stream {
-    fn most(&self, py: Python<'_>, most: Option<Span>) -> PyResult<Option<Duration>> {
-        timeout("timeout", most).map_err(|e| raised(py, &e))
-    }
-}
-
 #[pymethods]
 impl Stream {
     /// The next item of those at hand, if there is one.
@@ -74,8 +67,8 @@ impl Stream {
 
     /// Waits until something is at hand, and gives whether something is: otherwise the time ran out, or it was closed.
     #[pyo3(signature = (timeout=None))]
-    fn _read<'py>(&self, py: Python<'py>, timeout: Option<Span>) -> Reply<'py, bool> {
-        let most = self.most(py, timeout)?;
+    fn _read<'py>(&self, py: Python<'py>, timeout: Option<Timeout>) -> Reply<'py, bool> {
+        let most = Timeout::of(timeout);
         let client = self.client.bind(py);
         if client.get().is_async {
             let stream = self.stream.clone();
@@ -96,9 +89,8 @@ impl Stream {
 
     /// Stores that everything up to `seq` was handled.
     fn _ack<'py>(&self, py: Python<'py>, seq: Whole) -> Reply<'py, ()> {
-        let seq = whole("seq", Some(seq)).map_err(|e| raised(py, &e))?.unwrap_or_default();
         let stream = self.stream.clone();
-        self.brief(py, move || stream.ack(seq))
+        self.brief(py, move || stream.ack(seq.0))
     }
 
     /// Ends it.

@@ -5,6 +5,27 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 
+def _argument(note: str) -> str | None:
+    """The argument that an error is about: the native module says it by a note."""
+    before, found, rest = note.partition("while processing '")
+    return rest[:-1] if found and not before and rest.endswith("'") else None
+
+
+def _about(argument: str, said: str) -> str:
+    return f"{argument}{said}" if said.startswith("[") else f"{argument} {said}"
+
+
+class ArgumentError(TypeError):
+    """An argument is of another type than it must be."""
+
+    def add_note(self, note: str) -> None:
+        argument = _argument(note)
+        if argument is not None:
+            self.args = (_about(argument, str(self)),)
+        elif hasattr(TypeError, "add_note"):
+            super().add_note(note)
+
+
 class PortDaddyError(Exception):
     """An operation failed. There is a class for each kind of failure; `code` names it in every language."""
 
@@ -30,13 +51,22 @@ class PortDaddyError(Exception):
         self.hint = hint
         self.fields = {} if fields is None else fields
         self.cause = cause
-        # Python 3.11 prints notes below the traceback.
-        add_note = getattr(self, "add_note", None)
-        if add_note is not None:
-            if cause is not None and cause not in message:
-                add_note(f"Caused by: {cause}")
-            if hint is not None:
-                add_note(f"Hint: {hint}")
+        if cause is not None and cause not in message:
+            self.add_note(f"Caused by: {cause}")
+        if hint is not None:
+            self.add_note(f"Hint: {hint}")
+
+    def add_note(self, note: str) -> None:
+        """Adds text that is printed below the traceback, from Python 3.11 on."""
+        # The native module refused an argument before it knew its name.
+        argument = _argument(note) if self.fields.get("option", "") is None else None
+        if argument is not None:
+            self.message = _about(argument, self.message)
+            self.args = (self.message,)
+            if not argument.startswith("["):
+                self.fields["option"] = argument
+        elif hasattr(Exception, "add_note"):
+            super().add_note(note)
 
     def __str__(self) -> str:
         return self.message

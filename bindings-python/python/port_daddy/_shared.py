@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._errors import ForkedError, LeaseLostError, LockHeldError, NotHeldError, NotOwnerError
 from ._error import PortDaddyError
@@ -46,8 +46,9 @@ class Notices:
         self._kept.clear()
         return notices
 
-    def _library_notices(self) -> list[str]:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _library_notices(self) -> list[str]: ...
 
 
 class Patience:

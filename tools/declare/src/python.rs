@@ -167,7 +167,9 @@ fn forwarded(through: &str, fields: &[Field], model: &Model, names: &Names) -> R
 /// How a field comes out of JSON, and its type then.
 fn kind(field: &Field) -> Result<(&'static str, String)> {
     if !field.name.ends_with("_ms") {
-        return Ok(("", print_type(&field.ty)));
+        // The arrays of somebody's JSON stay lists.
+        let kind = if field.ty == Ty::Json { "json" } else { "" };
+        return Ok((kind, print_type(&field.ty)));
     }
     let (kind, ty) = match field.docs.as_str() {
         docs if docs.contains("milliseconds since 1970") => ("moment", "datetime"),

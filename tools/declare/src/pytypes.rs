@@ -19,12 +19,18 @@ pub(crate) enum Place {
 /// What the binding's own types of arguments take.
 const ARGUMENTS: &[(&str, &str)] = &[
     ("Callback", "Callable[[Any], object]"),
+    ("Files", "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"),
+    ("Few", "int"),
     ("Names", "str | Sequence[str]"),
     ("PathText", "str | os.PathLike[str]"),
     ("Payload", "Any"),
+    ("PortNumber", "int"),
+    ("PortRange", "tuple[int, int]"),
     ("Replay", "Literal[\"latest\", \"none\", \"all\"] | int"),
-    ("Span", "timedelta | float"),
     ("Status", "SessionStatus"),
+    ("Text", "str"),
+    ("Timeout", "timedelta | float"),
+    ("Ttl", "timedelta | float"),
 ];
 
 /// What is the same everywhere.
