@@ -5,9 +5,8 @@ use std::sync::Arc;
 use portdaddy_core::{Check, Status};
 use pyo3::prelude::*;
 
-use crate::client::{Client, Reply, interruptibly, now};
 use crate::aio::Pending;
-use crate::client::Outcome;
+use crate::client::{Client, Outcome, Reply, interruptibly, now};
 use crate::error::{closed, raised};
 use crate::types::to_python;
 
@@ -33,4 +32,10 @@ impl Client {
         }
         to_python(py, &interruptibly(py, look)?).map(Outcome::of)
     }
+}
+
+/// The version of the library.
+#[pyfunction]
+pub(crate) fn _version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
 }

@@ -12,12 +12,16 @@ use crate::client::{Client, Outcome, Reply, interruptibly, tell};
 use crate::error::raised;
 use crate::types::to_python;
 
-/// A stream of one client.
-#[pyclass(frozen, module = "port_daddy._native")]
+/// A stream of a `Client`.
+#[pyclass(subclass, frozen, module = "port_daddy._native")]
 pub(crate) struct Stream {
     stream: portdaddy_core::Stream,
     client: Py<Client>,
 }
+
+/// A stream of an `AsyncClient`.
+#[pyclass(extends = Stream, frozen, module = "port_daddy._native")]
+pub(crate) struct AsyncStream;
 
 /// An item as its own class.
 struct Bare<'a>(&'a Item);
@@ -44,8 +48,10 @@ where
         let begin = move || {
             let pd = shared.open()?;
             let stream = portdaddy_core::Stream::new(&pd, make(&pd)?);
-            let made: Converting =
-                Box::new(move |py| Ok(Py::new(py, Stream { stream, client: of })?.into_any()));
+            let made: Converting = Box::new(move |py| {
+                let new = PyClassInitializer::from(Stream { stream, client: of }).add_subclass(AsyncStream);
+                Ok(Py::new(py, new)?.into_any())
+            });
             Ok(made)
         };
         return Pending::brief_of(begin).coroutine(client, None).map(Outcome::of);

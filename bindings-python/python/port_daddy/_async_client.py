@@ -32,6 +32,8 @@ from ._types import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -194,14 +196,14 @@ class AsyncFollow(Generic[T]):
     __slots__ = ("_beginning", "_open", "_stream", "_timeout")
 
     def __init__(
-        self, begin: Callable[[], Awaitable[_native.Stream]], timeout: timedelta | float | None
+        self, begin: Callable[[], Awaitable[_native.AsyncStream]], timeout: timedelta | float | None
     ) -> None:
         self._open = begin
         self._beginning: asyncio.Lock | None = None
-        self._stream: _native.Stream | None = None
+        self._stream: _native.AsyncStream | None = None
         self._timeout = timeout
 
-    async def _begin(self) -> _native.Stream:
+    async def _begin(self) -> _native.AsyncStream:
         if self._stream is None:
             if self._beginning is None:
                 self._beginning = asyncio.Lock()
@@ -271,7 +273,7 @@ class AsyncSubscription(AsyncFollow[Delivery]):
     def __init__(
         self,
         client: AsyncPortDaddy,
-        begin: Callable[[], Awaitable[_native.Stream]],
+        begin: Callable[[], Awaitable[_native.AsyncStream]],
         timeout: timedelta | float | None,
         on_warning: Callable[[Warning], object] | None,
     ) -> None:
@@ -335,13 +337,13 @@ class AsyncSessionBlock:
         return await self._client.note(text, type=type, session=self.id)
 
     async def claim_files(
-        self, files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, force: bool = False
+        self, files: Files, *, force: bool = False
     ) -> ClaimedFiles:
         """Claims files for this session, as `AsyncPortDaddy.claim_files` does."""
         return await self._client.claim_files(files, force=force, session=self.id)
 
     async def release_files(
-        self, files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
+        self, files: Files | None = None
     ) -> tuple[FileClaim, ...]:
         """Gives claims of this session up, as `AsyncPortDaddy.release_files` does."""
         return await self._client.release_files(files, session=self.id)
@@ -431,10 +433,10 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
         self,
         purpose: str,
         *,
-        files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ...,
-        force: bool = ...,
-        phase: str | None = ...,
-        identity: str | None = ...,
+        files: Files | None = None,
+        force: bool = False,
+        phase: str | None = None,
+        identity: str | None = None,
     ) -> AsyncSessionBlock: ...
     @overload
     def session(self, *, id: str) -> Coroutine[Any, Any, SessionDetail]: ...

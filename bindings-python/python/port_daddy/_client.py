@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from . import _context, _native
 from ._error import PortDaddyError
-from ._errors import InvalidError, NoSessionError
+from ._errors import NoSessionError
 from ._shared import Notices, Patience, ended_well, forked, held, lease_lost, lost, reason, reopen, unpicklable
 from ._types import (
     Activity,
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-Files = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
+if TYPE_CHECKING:
+    Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class Lock:
@@ -139,7 +140,7 @@ class LockBlock:
         self._held: list[Lock] = []
 
     def __enter__(self) -> Lock:
-        lock = self._client.lock(self._name, **self._options)
+        lock: Lock | None = self._client.lock(self._name, **self._options)
         if lock is None:
             raise held(self._name)
         # It is exclusive: one at a time.
@@ -292,11 +293,11 @@ class SessionBlock:
         """Writes a note in this session, as `PortDaddy.note` does."""
         return self._client.note(text, type=type, session=self.id)
 
-    def claim_files(self, files: Files, *, force: bool = False) -> ClaimedFiles:  # type: ignore[valid-type]
+    def claim_files(self, files: Files, *, force: bool = False) -> ClaimedFiles:
         """Claims files for this session, as `PortDaddy.claim_files` does."""
         return self._client.claim_files(files, force=force, session=self.id)
 
-    def release_files(self, files: Files | None = None) -> tuple[FileClaim, ...]:  # type: ignore[valid-type]
+    def release_files(self, files: Files | None = None) -> tuple[FileClaim, ...]:
         """Gives claims of this session up, as `PortDaddy.release_files` does."""
         return self._client.release_files(files, session=self.id)
 
@@ -395,7 +396,15 @@ class PortDaddy(Notices, _native.Client):
         self._end(False)
 
     @overload
-    def session(self, purpose: str, *, files: Files = ..., force: bool = ..., phase: str | None = ..., identity: str | None = ...) -> SessionBlock: ...  # type: ignore[valid-type]
+    def session(
+        self,
+        purpose: str,
+        *,
+        files: Files | None = None,
+        force: bool = False,
+        phase: str | None = None,
+        identity: str | None = None,
+    ) -> SessionBlock: ...
     @overload
     def session(self, *, id: str) -> SessionDetail: ...
     def session(

@@ -53,6 +53,8 @@ __all__ = [
 
     "Stream",
 
+    "AsyncStream",
+
     "_error_codes",
 
     "_error_of",
@@ -66,6 +68,8 @@ __all__ = [
     "_after_fork_in_child",
 
     "_end_all",
+
+    "_version",
 
 ]
 
@@ -603,7 +607,7 @@ class AsyncClient:
         since: datetime | None = None,
         all: bool = False,
         after_seq: int | None = None,
-    ) -> Coroutine[Any, Any, Stream]: ...
+    ) -> Coroutine[Any, Any, AsyncStream]: ...
     def register_agent(
         self,
         *,
@@ -822,7 +826,7 @@ class AsyncClient:
         fail_on_deadlock: bool = False,
         fail_if_gone: bool = False,
         purpose: str | None = None,
-    ) -> Coroutine[Any, Any, Stream]: ...
+    ) -> Coroutine[Any, Any, AsyncStream]: ...
     def wait_for_signal(self, channel: str, *, timeout: timedelta | float | None = None) -> Coroutine[Any, Any, Json]:
         """Waits for a channel's signal and gives its payload: at once if the channel's newest message is at most 24
         hours old. It waits for ever, or `timeout` (seconds or a timedelta).
@@ -910,7 +914,7 @@ class AsyncClient:
         grep: str | None = None,
         all: bool = False,
         after_seq: int | None = None,
-    ) -> Coroutine[Any, Any, Stream]: ...
+    ) -> Coroutine[Any, Any, AsyncStream]: ...
     def claim(
         self,
         identity: str,
@@ -1068,9 +1072,8 @@ class AsyncClient:
         database by itself, so that a failure to open it is one of the answers.
         """
 
-@final
 class Stream:
-    """A stream of one client."""
+    """A stream of a `Client`."""
 
     def _take(self) -> Any | None:
         """The next item of those at hand, if there is one."""
@@ -1084,6 +1087,28 @@ class Stream:
         """Stores that everything up to `seq` was handled."""
 
     def _close(self) -> None:
+        """Ends it."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+
+@final
+class AsyncStream:
+    """A stream of an `AsyncClient`."""
+
+    def _take(self) -> Any | None:
+        """The next item of those at hand, if there is one."""
+
+    def _read(self, timeout: timedelta | float | None = None) -> Coroutine[Any, Any, bool]:
+        """Waits until something is at hand, and gives whether something is: otherwise the time ran out, or it was
+        closed.
+        """
+
+    def _ack(self, seq: int) -> Coroutine[Any, Any, None]:
+        """Stores that everything up to `seq` was handled."""
+
+    def _close(self) -> Coroutine[Any, Any, None]:
         """Ends it."""
 
     @property
@@ -1110,3 +1135,6 @@ def _after_fork_in_child() -> None:
 
 def _end_all(in_order: bool) -> None:
     """At the end of the process: lets go of all that its clients hold, in order or as a crash would."""
+
+def _version() -> str:
+    """The version of the library."""

@@ -19,7 +19,7 @@ R = TypeVar("R", bound="Record")
 class Record:
     """What an operation gives. Its attributes can't be changed; two with the same values are equal."""
 
-    __slots__ = ()
+    __slots__: ClassVar[tuple[str, ...]] = ()
     # Of each field: its name in JSON, its attribute, and its kind. The native module builds records by it.
     _wire: ClassVar[tuple[tuple[str, str, str], ...]] = ()
 

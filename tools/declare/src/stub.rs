@@ -22,12 +22,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("typing", &["Any", "Literal", "final"]),
 ];
 
-/// An asynchronous class gives a coroutine where another gives a result, and has all that the class above it has.
+/// An asynchronous class gives a coroutine where another gives a result, and has all that the class above it has. What it
+/// opens is asynchronous, too.
 const ASYNCHRONOUS: &str = "Async";
 
 pub(crate) fn print(module: &Module, model: &Model) -> Result<String> {
     let classes = module.classes.iter().map(|class| (class.rust.as_str(), class.name.as_str()));
-    let mut printer = Printer { known: Known::of(model, classes)?, used: BTreeSet::new() };
+    let names = module.classes.iter().map(|class| class.name.clone());
+    let mut printer = Printer { known: Known::of(model, classes)?, classes: names.collect(), used: BTreeSet::new() };
     let mut body = String::new();
     let mut all = Vec::new();
     for class in &module.classes {
@@ -75,6 +77,8 @@ fn imports(used: &BTreeSet<String>, model: &Model) -> String {
 
 struct Printer {
     known: Known,
+    /// The names of the module's own classes.
+    classes: BTreeSet<String>,
     /// The names in all types printed so far.
     used: BTreeSet<String>,
 }
@@ -153,6 +157,8 @@ impl Printer {
         let printed = self.known.python(if is_next { pytypes::without_option(ty) } else { ty }, Place::Result)?;
         self.using(&printed);
         if is_async && pytypes::is_reply(ty) {
+            let of_its_kind = format!("{ASYNCHRONOUS}{printed}");
+            let printed = if self.classes.contains(&of_its_kind) { of_its_kind } else { printed };
             return Ok(self.using(&format!("Coroutine[Any, Any, {printed}]")).to_owned());
         }
         Ok(printed)
