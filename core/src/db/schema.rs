@@ -24,7 +24,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Opens a connection to a file that exists and is of our schema.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     let conn = connection(path)?;
-    configure(&conn)?;
+    configure(&conn, BUSY_TIMEOUT)?;
     Ok(conn)
 }
 
@@ -46,8 +46,7 @@ pub(super) fn open(path: &Path, gate: &Gate) -> Result<Connection> {
 /// None if the gate was not had by `until`.
 fn try_open(path: &Path, gate: &Gate, until: Option<Instant>, waited: &mut Waited) -> Result<Option<Connection>> {
     let conn = connection(path)?;
-    configure(&conn)?;
-    conn.busy_timeout(waited.left(until, BUSY_TIMEOUT))?;
+    configure(&conn, waited.left(until, BUSY_TIMEOUT))?;
     let version = pragma(&conn, "user_version")?;
     // First whose it is: another program's version says nothing.
     if version > 0 && pragma(&conn, "application_id")? != APPLICATION_ID {
