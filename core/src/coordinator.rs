@@ -422,6 +422,12 @@ impl Inner {
         self.wake_own_waits();
     }
 
+    /// Every lock of its own that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        (self.live.lock(), self.notices.lock(), self.sleepers.lock())
+    }
+
     /// In a forked child: closes the descriptor of the parent's live file, which would hold its lock beyond the parent's
     /// end.
     pub(crate) fn leave_proof(&self) {

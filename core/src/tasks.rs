@@ -106,6 +106,12 @@ impl Worker {
         }
     }
 
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        self.queue.state.lock()
+    }
+
     /// Tells the thread, once.
     fn end(&mut self) -> Option<JoinHandle<()>> {
         let thread = self.thread.take()?;

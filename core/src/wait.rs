@@ -95,6 +95,12 @@ impl Cancel {
         Err(Error::new(ErrorKind::Forked, made).hint("make a new one after the fork"))
     }
 
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        self.0.sleepers.lock()
+    }
+
     /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
@@ -211,6 +217,7 @@ impl Waiting<'_> {
                 Sleeping::Task => wakes.nap(&mut self.sample, most).await,
             };
             if changed {
+                self.inner.db.check_process()?;
                 self.tick = FIRST_TICK;
                 self.resample();
                 if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {

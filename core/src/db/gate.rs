@@ -157,6 +157,12 @@ impl Gate {
 }
 
 impl Gate {
+    /// Every lock between threads that another thread could have at a fork.
+    #[cfg(test)]
+    pub(super) fn hold_all(&self) -> impl Sized + '_ {
+        self.shared.inner.lock()
+    }
+
     /// Closes the files, before a fork: a child's copies of them would hold on to what this process locks. With a request
     /// under way they stay open, and the next writers may have to pass the gate by as long as the child has them.
     pub(crate) fn let_go(&self) {

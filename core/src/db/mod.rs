@@ -376,6 +376,13 @@ impl Db {
         Ok(())
     }
 
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        let connections = (self.here.lock(), self.writer.lock(), self.readers.lock());
+        (self.door.state.lock(), connections, self.gate.hold_all(), self.wakes.hold_all())
+    }
+
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {

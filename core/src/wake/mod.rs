@@ -183,6 +183,12 @@ impl Wakes {
         Nap::new(Arc::clone(&self.reactor), sample.page.clone(), Arc::clone(&sample.words), until).await
     }
 
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        (self.page.write(), self.reactor.hold_all())
+    }
+
     /// Whether nobody wakes the sample's words any more, because their page isn't ours now.
     fn is_outdated(&self, sample: &Sample) -> bool {
         let Some(page) = &sample.page else { return false };

@@ -99,6 +99,12 @@ impl Reactor {
         })
     }
 
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(super) fn hold_all(&self) -> impl Sized + '_ {
+        self.state.lock()
+    }
+
     /// Runs `ready` on the waiting thread.
     pub(crate) fn run(self: &Arc<Self>, ready: Ready) {
         self.leave(|state| state.ready.push_back(ready));
