@@ -276,3 +276,33 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::{Options, ScopeChoice};
+    use crate::interrupt::interruptible;
+    use crate::tasks::at_once;
+
+    #[test]
+    fn asking_a_check_is_no_tick() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options.poll(false)).unwrap();
+        if pd.inner.db.wakes().is_polling() {
+            return;
+        }
+        let mut waiting = pd.waiting(Sleeping::Thread, vec![Topic::of(&["none"])], &Wait::default()).unwrap();
+        let (begun, mut asked) = (Instant::now(), 0);
+        let check = || {
+            asked += 1;
+            asked == 9
+        };
+        let ended = interruptible(check, || at_once(waiting.sleep(None)));
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Cancelled);
+        // Each tick doubles the time to the next. So many as this come, one after the other, in no less time.
+        let ticks = (waiting.tick.as_millis() / FIRST_TICK.as_millis()).ilog2();
+        assert!(FIRST_TICK * (2_u32.pow(ticks) - 1) <= begun.elapsed(), "{ticks} ticks in {:?}", begun.elapsed());
+        assert!(ticks > 0, "none");
+    }
+}
