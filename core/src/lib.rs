@@ -36,8 +36,9 @@
 //!
 //! A [`Coordinator`] is a handle on the shared file for one caller. It is `Send`, `Sync` and cheap to clone; every
 //! method blocks until it is done (what waits takes a [`Wait`] with a timeout and a [`Cancel`]) and no async runtime is
-//! needed or started. For event loops, each that waits has a twin ending in `_async`, whose future gives way instead, on
-//! any executor or on a [`Worker`]. A [`Lock`] releases on drop; a handle releases all it holds when the last clone is dropped.
+//! needed or started. [`interruptible`] ends calls from within their own thread, as Ctrl-C does. For event loops, each that
+//! waits has a twin ending in `_async`, whose future gives way instead, on any executor or on a [`Worker`]. A [`Lock`]
+//! releases on drop; a handle releases all it holds when the last clone is dropped.
 //!
 //! Errors are one type, [`Error`], with a stable [`ErrorKind`]. Times in results are milliseconds since 1970, in
 //! fields that end in `_ms`.
