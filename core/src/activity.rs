@@ -167,6 +167,7 @@ impl ActivityFollower {
     }
 
     async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Activity>> {
+        self.coordinator.inner.db.check_process()?;
         if let Some(entry) = self.batch.pop_front() {
             return Ok(Some(entry));
         }

@@ -15,6 +15,7 @@ use crate::db::{Db, Durability, Inputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::shown;
 use crate::ids::{Random, SystemRandom, short};
+use crate::interrupt;
 use crate::life::{self, Holds, Liveness, Proof, ProofKind, SystemLiveness};
 use crate::scope::{Place, Scope};
 use crate::sync::Mutex;
@@ -285,6 +286,9 @@ impl Coordinator {
     /// What the caller should be told and has not asked for, such as who salvaged its work while it was thought dead.
     /// Each is given once.
     pub fn take_notices(&self) -> Vec<String> {
+        if self.inner.db.check_process().is_err() {
+            return Vec::new();
+        }
         std::mem::take(&mut *self.inner.notices.lock())
     }
 
@@ -349,6 +353,7 @@ impl Inner {
 
     /// This handle's live file as a proof, if it has one.
     pub(crate) fn own_proof(&self) -> Option<Proof> {
+        self.db.check_process().ok()?;
         let live = self.live.lock().as_ref()?.name().to_owned();
         let me = sys::process::own();
         let kind = if self.face == Face::Library { ProofKind::Instance } else { ProofKind::Command };
@@ -370,6 +375,16 @@ impl Inner {
     }
 
     fn close(&self, ending: Ending) {
+        // Who is interrupted goes in order, too.
+        interrupt::unhindered(|| self.end(ending));
+    }
+
+    fn end(&self, ending: Ending) {
+        if self.db.check_process().is_err() {
+            // In a forked child: the parent's handle goes on, and its threads may have had any lock of this one.
+            self.leave_proof();
+            return;
+        }
         let first = !self.closing.swap(true, Ordering::SeqCst);
         if first && ending == Ending::InOrder && self.face == Face::Shell && !self.is_recorded() {
             // A command that only looked has called, too. A file that can't be written is no reason to fail by now.
@@ -405,6 +420,12 @@ impl Inner {
         OURS.lock().remove(&name);
         self.db.close();
         self.wake_own_waits();
+    }
+
+    /// Every lock of its own that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        (self.live.lock(), self.notices.lock(), self.sleepers.lock())
     }
 
     /// In a forked child: closes the descriptor of the parent's live file, which would hold its lock beyond the parent's

@@ -36,8 +36,9 @@
 //!
 //! A [`Coordinator`] is a handle on the shared file for one caller. It is `Send`, `Sync` and cheap to clone; every
 //! method blocks until it is done (what waits takes a [`Wait`] with a timeout and a [`Cancel`]) and no async runtime is
-//! needed or started. For event loops, each that waits has a twin ending in `_async`, whose future gives way instead, on
-//! any executor or on a [`Worker`]. A [`Lock`] releases on drop; a handle releases all it holds when the last clone is dropped.
+//! needed or started. [`interruptible`] ends calls from within their own thread, as Ctrl-C does. For event loops, each that
+//! waits has a twin ending in `_async`, whose future gives way instead, on any executor or on a [`Worker`]. A [`Lock`]
+//! releases on drop; a handle releases all it holds when the last clone is dropped.
 //!
 //! Errors are one type, [`Error`], with a stable [`ErrorKind`]. Times in results are milliseconds since 1970, in
 //! fields that end in `_ms`.
@@ -57,6 +58,7 @@ mod glob;
 mod harness;
 mod identity;
 mod ids;
+mod interrupt;
 mod life;
 mod locks;
 mod messages;
@@ -89,6 +91,7 @@ pub use git::WorkLeft;
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
 pub use identity::{Identity, IdentityPattern};
 pub use ids::{Random, SystemRandom};
+pub use interrupt::interruptible;
 pub use life::{Holds, Liveness, Proof, ProofKind, SystemLiveness};
 pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, OnWait, Tie, Unlock};
 pub use messages::{ChannelFilter, ChannelInfo, ChannelList, Message, MessageFilter, Publish, Published};

@@ -244,6 +244,7 @@ impl NoteFollower {
     }
 
     async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Note>> {
+        self.coordinator.inner.db.check_process()?;
         if let Some(note) = self.batch.pop_front() {
             return Ok(Some(note));
         }

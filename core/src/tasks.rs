@@ -45,6 +45,8 @@ const SOON: Duration = Duration::from_micros(200);
 /// ```
 #[derive(Debug)]
 pub struct Worker {
+    /// The process that it runs in; a forked child has no such thread, which may have had the queue's lock at the fork.
+    pid: u32,
     queue: Arc<Queue>,
     /// None once it was stopped.
     thread: Option<JoinHandle<()>>,
@@ -71,12 +73,15 @@ impl Worker {
         let queue = Arc::new(Queue::default());
         let work = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work.work())?;
-        Ok(Worker { queue, thread: Some(thread) })
+        Ok(Worker { pid: std::process::id(), queue, thread: Some(thread) })
     }
 
     /// Has the thread begin `future` after everything that was spawned before. A panic inside ends that future only:
-    /// it is dropped. After [`stop`](Self::stop) it is dropped, too.
+    /// it is dropped. After [`stop`](Self::stop), and in a forked child, it is dropped, too.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if self.pid != std::process::id() {
+            return;
+        }
         let queue = Arc::clone(&self.queue);
         let begun = AtomicBool::new(false);
         let schedule = move |runnable: Runnable| {
@@ -91,28 +96,40 @@ impl Worker {
         runnable.schedule();
     }
 
-    /// Ends the thread once everything that was spawned has begun, and waits for that, unless it is called there.
+    /// Ends the thread once everything that was spawned has begun, and waits for that, unless it is called there. Does
+    /// nothing in a forked child.
     pub fn stop(mut self) {
-        self.end();
-        if let Some(thread) = self.thread.take()
+        if let Some(thread) = self.end()
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();
         }
     }
 
-    fn end(&self) {
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        self.queue.state.lock()
+    }
+
+    /// Tells the thread, once.
+    fn end(&mut self) -> Option<JoinHandle<()>> {
+        let thread = self.thread.take()?;
+        if self.pid != std::process::id() {
+            // Not even let go of: what the handle names may be another thread's by now.
+            std::mem::forget(thread);
+            return None;
+        }
         self.queue.state.lock().stopped = true;
         self.queue.changed.notify_one();
+        Some(thread)
     }
 }
 
 impl Drop for Worker {
     /// Ends the thread as [`stop`](Self::stop) does, without waiting for it.
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.end();
-        }
+        self.end();
     }
 }
 

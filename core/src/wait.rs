@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::coordinator::{Coordinator, Inner};
-use crate::db::Reader;
+use crate::db::{DataVersion, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
 use crate::wake::{Sample, Topic};
@@ -42,13 +42,23 @@ impl Wait {
 }
 
 /// Ends waits from another thread. Clones are one.
-#[derive(Clone, Default)]
+///
+/// It is of the process that made it: in a forked child it ends no wait of the parent's, and waits that are given it fail
+/// with `FORKED`.
+#[derive(Clone)]
 pub struct Cancel(Arc<CancelState>);
 
-#[derive(Default)]
 struct CancelState {
+    pid: u32,
     cancelled: AtomicBool,
     sleepers: Mutex<Vec<(u64, Weak<Inner>, Topic)>>,
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        let (pid, cancelled, sleepers) = (std::process::id(), AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(CancelState { pid, cancelled, sleepers }))
+    }
 }
 
 impl fmt::Debug for Cancel {
@@ -66,11 +76,29 @@ impl Cancel {
     /// Ends every wait that was given this, now and from now on.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
+        if self.check_process().is_err() {
+            return;
+        }
         for (_, inner, topic) in self.0.sleepers.lock().iter() {
             if let Some(inner) = inner.upgrade() {
                 inner.db.wakes().wake(*topic);
             }
         }
+    }
+
+    /// Refuses one that came through a fork: another thread of the parent may have had its lock.
+    fn check_process(&self) -> Result<()> {
+        if self.0.pid == std::process::id() {
+            return Ok(());
+        }
+        let made = format!("this Cancel was made by process {} and is used in its forked child", self.0.pid);
+        Err(Error::new(ErrorKind::Forked, made).hint("make a new one after the fork"))
+    }
+
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        self.0.sleepers.lock()
     }
 
     /// Whether it was cancelled.
@@ -111,7 +139,7 @@ pub(crate) struct Waiting<'a> {
     deadline: Option<Instant>,
     cancel: Option<Cancel>,
     tick: Duration,
-    version: i64,
+    version: Option<DataVersion>,
     id: u64,
 }
 
@@ -120,6 +148,8 @@ impl Coordinator {
     pub(crate) fn waiting(&self, sleeping: Sleeping, topics: Vec<Topic>, wait: &Wait) -> Result<Waiting<'_>> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let inner = &*self.inner;
+        inner.db.check_open()?;
+        wait.cancel.as_ref().map_or(Ok(()), Cancel::check_process)?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         if let Some(topic) = topics.first() {
             if let Some(cancel) = &wait.cancel {
@@ -137,12 +167,12 @@ impl Coordinator {
             deadline: wait.deadline(),
             cancel: wait.cancel.clone(),
             tick: FIRST_TICK,
-            version: 0,
+            version: None,
             id,
         };
         if sleeping == Sleeping::Thread || inner.db.wakes().is_polling() {
-            let reader = inner.db.reader()?;
-            this.version = reader.data_version()?;
+            let reader = inner.db.reader();
+            this.version = Some(reader.data_version()?);
             this.reader = Some(reader);
         }
         Ok(this)
@@ -183,10 +213,11 @@ impl Waiting<'_> {
             let most = end.map_or(self.tick, |e| self.tick.min(e - now));
             let wakes = self.inner.db.wakes();
             let changed = match self.sleeping {
-                Sleeping::Thread => wakes.sleep(&mut self.sample, most),
+                Sleeping::Thread => wakes.sleep(&mut self.sample, most)?,
                 Sleeping::Task => wakes.nap(&mut self.sample, most).await,
             };
             if changed {
+                self.inner.db.check_process()?;
                 self.tick = FIRST_TICK;
                 self.resample();
                 if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
@@ -199,8 +230,8 @@ impl Waiting<'_> {
             self.inner.db.check_open()?;
             self.inner.db.check_file()?;
             let version = self.reader.as_ref().map(Reader::data_version).transpose()?;
-            if wakes.remap_if_replaced()? || version.is_some_and(|version| version != self.version) {
-                self.version = version.unwrap_or_default();
+            if wakes.remap_if_replaced()? || version.is_some() && version != self.version {
+                self.version = version;
                 self.tick = FIRST_TICK;
                 self.resample();
                 return Ok(Woken::Changed);
@@ -236,9 +267,42 @@ impl Inner {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.inner.db.check_process().is_err() {
+            return;
+        }
         self.inner.sleepers.lock().retain(|(id, _)| *id != self.id);
         if let Some(cancel) = &self.cancel {
             cancel.0.sleepers.lock().retain(|(id, ..)| *id != self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::{Options, ScopeChoice};
+    use crate::interrupt::interruptible;
+    use crate::tasks::at_once;
+
+    #[test]
+    fn asking_a_check_is_no_tick() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options.poll(false)).unwrap();
+        if pd.inner.db.wakes().is_polling() {
+            return;
+        }
+        let mut waiting = pd.waiting(Sleeping::Thread, vec![Topic::of(&["none"])], &Wait::default()).unwrap();
+        let (begun, mut asked) = (Instant::now(), 0);
+        let check = || {
+            asked += 1;
+            asked == 9
+        };
+        let ended = interruptible(check, || at_once(waiting.sleep(None)));
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Cancelled);
+        // Each tick doubles the time to the next. So many as this come, one after the other, in no less time.
+        let ticks = (waiting.tick.as_millis() / FIRST_TICK.as_millis()).ilog2();
+        assert!(FIRST_TICK * (2_u32.pow(ticks) - 1) <= begun.elapsed(), "{ticks} ticks in {:?}", begun.elapsed());
+        assert!(ticks > 0, "none");
     }
 }

@@ -12,7 +12,8 @@
 //! 2. Both locks are tried without waiting. If they are free, that is all: four short system calls.
 //! 3. Otherwise a helper thread asks for them and blocks. The caller waits for the helper, but not longer than
 //!    [`PATIENCE`]: a holder may be stopped, and SQLite decides anyway.
-//! 4. Who gave up leaves a request behind. Whoever enters next adopts it, and waits only [`SHORT_PATIENCE`]; if it is
+//!    A caller that has to ask its check meanwhile (see `interrupt`) comes out to do so, and waits on for the rest.
+//! 4. Who gave up, or is asking, leaves a request behind. Whoever enters next adopts it, and waits only [`SHORT_PATIENCE`]; if it is
 //!    granted while nobody wants it, the helper unlocks at once.
 //!
 //! All is done on one pair of open files, so the process stands in the queue once. While a request is pending the
@@ -33,6 +34,7 @@ const SHORT_PATIENCE: Duration = Duration::from_millis(20);
 /// The queue in front of one database. One per open database.
 pub(crate) struct Gate {
     path: PathBuf,
+    pid: u32,
     shared: Arc<Shared>,
 }
 
@@ -88,35 +90,42 @@ impl Gate {
     pub(crate) fn new(path: PathBuf) -> Gate {
         let inner = Inner { locks: Opened::NotYet, request: Request::Idle, has_helper: false, closing: false };
         let shared = Shared { inner: Mutex::new(inner), asked: Condvar::new(), answered: Condvar::new() };
-        Gate { path, shared: Arc::new(shared) }
+        Gate { path, pid: std::process::id(), shared: Arc::new(shared) }
     }
 
     /// Queues, for at most [`PATIENCE`]. Never fails: the worst is to go on without.
-    pub(crate) fn enter(&self) -> Pass<'_> {
+    #[cfg(test)]
+    fn enter(&self) -> Pass<'_> {
+        self.enter_until(None, &mut None).unwrap_or(Pass { held: None })
+    }
+
+    /// Queues, for at most [`PATIENCE`]: the worst is to go on without. None if `until` comes first; who comes again with
+    /// the same `lost` goes on to wait.
+    pub(crate) fn enter_until(&self, until: Option<Instant>, lost: &mut Option<Instant>) -> Option<Pass<'_>> {
         let mut inner = self.shared.inner.lock();
         if matches!(inner.locks, Opened::NotYet) {
             inner.locks = Locks::open(&self.path).map_or(Opened::Never, |locks| Opened::Yes(Arc::new(locks)));
         }
-        let Opened::Yes(locks) = &inner.locks else { return Pass { held: None } };
+        let Opened::Yes(locks) = &inner.locks else { return Some(Pass { held: None }) };
         let locks = locks.clone();
         let patience = match inner.request {
             Request::Idle => {
                 match locks.try_both() {
                     Ok(()) => {
                         inner.request = Request::Granted;
-                        return Pass { held: Some((&self.shared, locks)) };
+                        return Some(Pass { held: Some((&self.shared, locks)) });
                     }
                     Err(TryLockError::WouldBlock) => {}
                     Err(TryLockError::Error(_)) => {
                         inner.locks = Opened::Never;
-                        return Pass { held: None };
+                        return Some(Pass { held: None });
                     }
                 }
                 if !inner.has_helper {
                     let shared = self.shared.clone();
                     let helper = std::thread::Builder::new().name("pd-gate".into()).spawn(move || shared.help());
                     if helper.is_err() {
-                        return Pass { held: None };
+                        return Some(Pass { held: None });
                     }
                     inner.has_helper = true;
                 }
@@ -125,10 +134,11 @@ impl Gate {
             }
             Request::Pending { .. } => SHORT_PATIENCE,
             // Another thread of ours is inside, against the protocol: don't share its pass.
-            Request::Granted => return Pass { held: None },
+            Request::Granted => return Some(Pass { held: None }),
         };
         inner.request = Request::Pending { abandoned: false };
-        let deadline = Instant::now() + patience;
+        let lost = *lost.get_or_insert_with(|| Instant::now() + patience);
+        let deadline = until.map_or(lost, |until| until.min(lost));
         while inner.request == (Request::Pending { abandoned: false }) {
             if deadline <= Instant::now() {
                 break;
@@ -136,17 +146,23 @@ impl Gate {
             inner = self.shared.answered.wait_until(inner, deadline);
         }
         match inner.request {
-            Request::Granted => Pass { held: Some((&self.shared, locks)) },
+            Request::Granted => Some(Pass { held: Some((&self.shared, locks)) }),
             Request::Pending { .. } => {
                 inner.request = Request::Pending { abandoned: true };
-                Pass { held: None }
+                (lost <= Instant::now()).then_some(Pass { held: None })
             }
-            Request::Idle => Pass { held: None },
+            Request::Idle => Some(Pass { held: None }),
         }
     }
 }
 
 impl Gate {
+    /// Every lock between threads that another thread could have at a fork.
+    #[cfg(test)]
+    pub(super) fn hold_all(&self) -> impl Sized + '_ {
+        self.shared.inner.lock()
+    }
+
     /// Closes the files, before a fork: a child's copies of them would hold on to what this process locks. With a request
     /// under way they stay open, and the next writers may have to pass the gate by as long as the child has them.
     pub(crate) fn let_go(&self) {
@@ -159,10 +175,12 @@ impl Gate {
 
 impl Drop for Gate {
     /// Doesn't wait for the helper: it may stand in the queue behind a stopped process. It takes what it needs along,
-    /// and doesn't keep the process from ending.
+    /// and doesn't keep the process from ending. A forked child has no helper, which may have had the lock at the fork.
     fn drop(&mut self) {
-        self.shared.inner.lock().closing = true;
-        self.shared.asked.notify_one();
+        if self.pid == std::process::id() {
+            self.shared.inner.lock().closing = true;
+            self.shared.asked.notify_one();
+        }
     }
 }
 
@@ -360,6 +378,26 @@ mod tests {
             assert!(Instant::now() < deadline, "the abandoned requests were never settled");
         }
         assert!(had(&Gate::new(path).enter()));
+    }
+
+    #[test]
+    fn who_comes_out_to_ask_waits_on_for_the_rest_of_its_patience() {
+        let (_dir, path) = at();
+        let mut child = Second::start("db::gate::tests::child_holds_the_gate", path.to_str().unwrap());
+        let gate = Gate::new(path);
+        let (begun, mut lost) = (Instant::now(), None);
+        assert!(gate.enter_until(Some(begun), &mut lost).is_none());
+        assert!(matches!(gate.shared.inner.lock().request, Request::Pending { abandoned: true }));
+        let first = lost;
+        assert!(first.unwrap() >= begun + PATIENCE);
+        assert!(gate.enter_until(Some(Instant::now()), &mut lost).is_none());
+        assert_eq!(lost, first);
+        let pass = gate.enter_until(Some(begun + 2 * PATIENCE), &mut lost);
+        assert!(pass.is_some_and(|pass| !had(&pass)) && begun + PATIENCE <= Instant::now(), "patience is lost");
+        let pass = gate.enter_until(Some(begun), &mut lost);
+        assert!(pass.is_some_and(|pass| !had(&pass)), "it doesn't begin anew");
+        child.stdin.take();
+        assert_eq!(child.said(), "left");
     }
 
     #[test]

@@ -17,12 +17,13 @@ mod schema;
 mod vfs;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, DEFAULT_NAME, OpenFlags, config::DbConfig};
@@ -30,8 +31,9 @@ use rusqlite::{Connection, DEFAULT_NAME, OpenFlags, config::DbConfig};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Random;
+use crate::interrupt;
 use crate::life::Liveness;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, Turn};
 use crate::sys;
 use crate::wake::{Topic, Wakes, reactor};
 
@@ -117,15 +119,48 @@ pub(crate) struct Db {
     pid: u32,
     closed: AtomicBool,
     door: Door,
-    /// Connections for reading that somebody has.
-    lent: AtomicUsize,
     here: Mutex<Option<Here>>,
-    writer: ManuallyDrop<Mutex<Option<Writer>>>,
-    readers: ManuallyDrop<Mutex<Vec<Connection>>>,
+    writer: ManuallyDrop<Turn<Option<Writer>>>,
+    readers: ManuallyDrop<Mutex<Readers>>,
     brief: bool,
     gate: Gate,
     wakes: Wakes,
     inputs: Inputs,
+}
+
+/// The connections for reading that nobody uses at the moment.
+#[derive(Default)]
+struct Readers {
+    idle: Vec<Numbered>,
+    /// Those of somebody who reads again and again, by the number of the [`Reader`]: here a fork can close them, too.
+    lent: BTreeMap<u64, Numbered>,
+}
+
+/// A connection, and a number that no other in this process has or had.
+struct Numbered(u64, Connection);
+
+/// How long a write has waited by now, if it comes out to ask its check and begins anew.
+#[derive(Default)]
+struct Waited {
+    /// When it goes on without the gate.
+    gate_until: Option<Instant>,
+    /// When it gives up on SQLite's lock.
+    lock_until: Option<Instant>,
+}
+
+impl Waited {
+    /// How long to wait for SQLite's lock now, with `patience` in all: no longer than `until`, when the check is asked.
+    fn left(&mut self, until: Option<Instant>, patience: Duration) -> Duration {
+        let Some(until) = until else { return patience };
+        let now = Instant::now();
+        let lost = *self.lock_until.get_or_insert(now + patience);
+        until.min(lost).saturating_duration_since(now)
+    }
+
+    /// Whether one who has not had it goes on to wait, once its check was asked.
+    fn goes_on(&self, until: Option<Instant>) -> bool {
+        until.is_some() && self.lock_until.is_some_and(|lost| Instant::now() < lost)
+    }
 }
 
 struct Writer {
@@ -158,10 +193,9 @@ impl Db {
             pid: std::process::id(),
             closed: AtomicBool::new(false),
             door: Door::default(),
-            lent: AtomicUsize::new(0),
             here: Mutex::new(Some(here)),
-            writer: ManuallyDrop::new(Mutex::new(Some(writer))),
-            readers: ManuallyDrop::new(Mutex::new(Vec::new())),
+            writer: ManuallyDrop::new(Turn::new(Some(writer))),
+            readers: ManuallyDrop::new(Mutex::default()),
             brief,
             gate,
             wakes,
@@ -188,7 +222,7 @@ impl Db {
     }
 
     /// Refuses a handle that came through a fork: closing or using SQLite's files in the child loses commits.
-    fn check_process(&self) -> Result<()> {
+    pub(crate) fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
         if pid == self.pid {
             return Ok(());
@@ -220,49 +254,39 @@ impl Db {
     /// Runs `f` on one consistent snapshot.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.check_open()?;
-        let _inside = self.door.enter();
+        let _inside = self.door.enter()?;
         self.check_file()?;
         // A command that only reads, or reads before it writes, needs no second connection.
-        if self.readers.lock().is_empty()
+        if self.readers.lock().idle.is_empty()
             && let Some(mut slot) = self.writer.try_lock()
             && let Some(writer) = slot.as_mut()
         {
             return self.named(snapshot(&writer.conn, f));
         }
-        self.reader()?.read(f)
+        self.reader().read(f)
     }
 
     /// The same on a connection that is never the writing one: for the waiting thread, which must not be in a writer's way.
     pub(crate) fn read_apart<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.check_open()?;
-        let _inside = self.door.enter();
-        self.reader()?.read(f)
+        self.reader().read(f)
     }
 
     /// A connection for someone who reads again and again; it goes back to the pool when dropped.
-    pub(crate) fn reader(&self) -> Result<Reader<'_>> {
-        self.check_open()?;
-        let _inside = self.door.enter();
-        let pooled = self.readers.lock().pop();
-        let conn = match pooled {
-            Some(conn) => conn,
-            None => self.named(schema::connect(&self.path))?,
-        };
-        self.lent.fetch_add(1, Ordering::SeqCst);
-        Ok(Reader { db: self, conn: Some(conn) })
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader { db: self, number: NUMBERS.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Runs `f` in one write transaction and commits it unless `f` fails.
     pub(crate) fn write<T>(&self, durability: Durability, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         self.check_process()?;
-        let _inside = self.door.enter();
-        let mut wakes = Vec::new();
-        let result = {
-            let mut slot = self.writer.lock();
-            let writer = slot.as_mut().ok_or_else(closed)?;
-            let _pass = self.gate.enter();
-            self.check_file()?;
-            self.named(writer.transact(durability, &self.inputs, &mut wakes, f))
+        let (mut wakes, mut waited, mut f) = (Vec::new(), Waited::default(), Some(f));
+        let (_inside, result) = loop {
+            let inside = self.door.enter()?;
+            match self.try_write(durability, &mut wakes, &mut waited, &mut f).transpose() {
+                Some(result) => break (inside, result),
+                None => drop(inside),
+            }
+            interrupt::ask()?;
         };
         if result.is_ok() {
             crate::fault::point("committed");
@@ -278,6 +302,23 @@ impl Db {
             self.checkpoint_if_due(durability);
         }
         result
+    }
+
+    /// Waits for its turn, the gate and SQLite's lock, and writes. None where the thread's check is to be asked first: then
+    /// all of them are given back, and `f` is still there.
+    fn try_write<T, F: FnOnce(&Tx<'_>) -> Result<T>>(
+        &self,
+        durability: Durability,
+        wakes: &mut Vec<Topic>,
+        waited: &mut Waited,
+        f: &mut Option<F>,
+    ) -> Result<Option<T>> {
+        let until = interrupt::due();
+        let Some(mut slot) = self.writer.lock_until(until) else { return Ok(None) };
+        let writer = slot.as_mut().ok_or_else(closed)?;
+        let Some(_pass) = self.gate.enter_until(until, &mut waited.gate_until) else { return Ok(None) };
+        self.check_file()?;
+        self.named(writer.transact(durability, &self.inputs, wakes, until, waited, f))
     }
 
     /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken.
@@ -300,19 +341,17 @@ impl Db {
         }
     }
 
-    /// Before a fork: shuts the door, and closes every connection that nobody has. Nobody else has one, unless a thread
-    /// waits in a blocking method.
+    /// Before a fork: shuts the door, and closes every connection. Who waits in a blocking method gets another when it
+    /// reads again.
     pub(crate) fn suspend(&self) {
         self.door.shut();
         if self.check_open().is_err() {
             return;
         }
         self.writer.lock().take();
-        self.readers.lock().clear();
+        *self.readers.lock() = Readers::default();
         self.gate.let_go();
-        if self.lent.load(Ordering::SeqCst) == 0 {
-            self.here.lock().take();
-        }
+        self.here.lock().take();
     }
 
     /// After the fork, in the parent: opens the connection for writing, and the door. Where that fails it is closed.
@@ -320,7 +359,8 @@ impl Db {
         let resumed = if self.check_open().is_err() {
             Ok(())
         } else {
-            self.reopen().inspect_err(|_| self.closed.store(true, Ordering::SeqCst))
+            // Whoever is interrupted now would lose the handle by it.
+            interrupt::unhindered(|| self.reopen()).inspect_err(|_| self.closed.store(true, Ordering::SeqCst))
         };
         self.door.open();
         resumed
@@ -336,13 +376,21 @@ impl Db {
         Ok(())
     }
 
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        let connections = (self.here.lock(), self.writer.lock(), self.readers.lock());
+        (self.door.state.lock(), connections, self.gate.hold_all(), self.wakes.hold_all())
+    }
+
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {
-            let _inside = self.door.enter();
+            // Without a check, nothing keeps it from coming in.
+            let _inside = interrupt::unhindered(|| self.door.enter());
             self.closed.store(true, Ordering::SeqCst);
             self.writer.lock().take();
-            self.readers.lock().clear();
+            *self.readers.lock() = Readers::default();
             self.here.lock().take();
         }
     }
@@ -370,44 +418,66 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "this handle was closed").hint("open a new one")
 }
 
-/// A pooled connection for reading.
+/// The numbers of readers and of connections for reading.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+/// The version of the file as one connection sees it; says nothing of what another sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DataVersion {
+    connection: u64,
+    version: i64,
+}
+
+/// Somebody who reads again and again, on the same connection, unless that was closed before a fork. Has it only while it
+/// reads: between two reads it is with the others, in [`Readers`].
 pub(crate) struct Reader<'a> {
     db: &'a Db,
-    conn: Option<Connection>,
+    number: u64,
 }
 
 impl Reader<'_> {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.db.check_open()?;
-        let _inside = self.db.door.enter();
-        let conn = self.conn.as_ref().ok_or_else(closed)?;
-        self.db.named(snapshot(conn, f))
+        self.with(|Numbered(_, conn)| snapshot(conn, f))
     }
 
-    /// A number that differs from the last time once another connection has committed.
-    pub(crate) fn data_version(&self) -> Result<i64> {
-        self.db.check_open()?;
-        let _inside = self.db.door.enter();
-        let conn = self.conn.as_ref().ok_or_else(closed)?;
-        let version = conn.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |r| r.get(0)));
-        self.db.named(version.map_err(Error::from))
+    /// What differs from the last time once another connection has committed, or this reader has got another connection.
+    pub(crate) fn data_version(&self) -> Result<DataVersion> {
+        self.with(|Numbered(connection, conn)| {
+            let version = conn.prepare_cached("PRAGMA data_version")?.query_row([], |r| r.get(0))?;
+            Ok(DataVersion { connection: *connection, version })
+        })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&Numbered) -> Result<T>) -> Result<T> {
+        let db = self.db;
+        db.check_open()?;
+        let _inside = db.door.enter()?;
+        let pooled = {
+            let mut readers = db.readers.lock();
+            readers.lent.remove(&self.number).or_else(|| readers.idle.pop())
+        };
+        let conn = match pooled {
+            Some(conn) => conn,
+            None => Numbered(NUMBERS.fetch_add(1, Ordering::Relaxed), db.named(schema::connect(&db.path))?),
+        };
+        let result = f(&conn);
+        // Under the pool's lock, which `close` takes after it has set the flag: nothing stays in a closed pool.
+        let mut readers = db.readers.lock();
+        if !db.closed.load(Ordering::SeqCst) {
+            readers.lent.insert(self.number, conn);
+        }
+        db.named(result)
     }
 }
 
 impl Drop for Reader<'_> {
+    /// Moves a connection, and touches none: also while the door is shut, when there is nothing to move. In a forked child
+    /// another thread of the parent may have had the pool's lock.
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            if self.db.check_process().is_err() {
-                std::mem::forget(conn);
-            } else {
-                // Under the pool's lock, which `close` takes after it has set the flag: nothing stays in a closed pool.
-                let _inside = self.db.door.enter();
-                let mut pool = self.db.readers.lock();
-                self.db.lent.fetch_sub(1, Ordering::SeqCst);
-                if !self.db.closed.load(Ordering::SeqCst) {
-                    pool.push(conn);
-                }
-            }
+        if self.db.check_process().is_ok() {
+            let mut readers = self.db.readers.lock();
+            let conn = readers.lent.remove(&self.number);
+            readers.idle.extend(conn);
         }
     }
 }
@@ -443,14 +513,25 @@ thread_local! {
 }
 
 impl Door {
-    fn enter(&self) -> Inside<'_> {
+    /// # Errors
+    /// `CANCELLED` if it is shut, and the thread's check has given up.
+    fn enter(&self) -> Result<Inside<'_>> {
         let mut state = self.state.lock();
         while state.shut && STAYS.get() == 0 {
-            state = self.changed.wait(state);
+            let Some(until) = interrupt::due() else {
+                state = self.changed.wait(state);
+                continue;
+            };
+            state = self.changed.wait_until(state, until);
+            if state.shut && until <= Instant::now() {
+                drop(state);
+                interrupt::ask()?;
+                state = self.state.lock();
+            }
         }
         state.inside += 1;
         STAYS.set(STAYS.get() + 1);
-        Inside(self)
+        Ok(Inside(self))
     }
 
     /// Shuts it, once all have come out.
@@ -491,33 +572,43 @@ impl Writer {
         Ok(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false, stuck: false, patience: BUSY_TIMEOUT })
     }
 
-    fn transact<T>(
+    /// None if SQLite's lock was not had by `until`, and there is patience left.
+    fn transact<T, F: FnOnce(&Tx<'_>) -> Result<T>>(
         &mut self,
         durability: Durability,
         inputs: &Inputs,
         wakes: &mut Vec<Topic>,
-        f: impl FnOnce(&Tx<'_>) -> Result<T>,
-    ) -> Result<T> {
-        self.record_boot(inputs)?;
+        until: Option<Instant>,
+        waited: &mut Waited,
+        f: &mut Option<F>,
+    ) -> Result<Option<T>> {
+        if !self.record_boot(inputs, until, waited)? {
+            return Ok(None);
+        }
         self.set_full(durability == Durability::Power)?;
-        self.begin()?;
+        if !self.begin(until, waited)? {
+            return Ok(None);
+        }
         let open = Open(&self.conn);
+        let f = f.take().ok_or_else(|| Error::internal("a write has begun twice"))?;
         let value = self.run(inputs, wakes, f)?;
         self.commit()?;
         drop(open);
-        Ok(value)
+        Ok(Some(value))
     }
 
     /// The first write after a boot raises the epoch of the fencing tokens. It must be on the disk before anyone gives a
     /// token of it, or a power cut would let the next boot give the same ones again. The level of durability can't
     /// change inside a transaction, so the boot is recorded in one of its own.
-    fn record_boot(&mut self, inputs: &Inputs) -> Result<()> {
+    fn record_boot(&mut self, inputs: &Inputs, until: Option<Instant>, waited: &mut Waited) -> Result<bool> {
         if self.boot_recorded {
-            return Ok(());
+            return Ok(true);
         }
         if known_boot(&self.conn)?.is_none() {
             self.set_full(true)?;
-            self.begin()?;
+            if !self.begin(until, waited)? {
+                return Ok(false);
+            }
             let open = Open(&self.conn);
             check_schema(&self.conn)?;
             boot_number(&self.conn, inputs.clock.wall_ms())?;
@@ -525,7 +616,7 @@ impl Writer {
             drop(open);
         }
         self.boot_recorded = true;
-        Ok(())
+        Ok(true)
     }
 
     fn run<T>(&self, inputs: &Inputs, wakes: &mut Vec<Topic>, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
@@ -543,16 +634,25 @@ impl Writer {
     }
 
     /// Waits for SQLite's lock, if it must; the waiting thread doesn't wait its full time once more for one that could
-    /// not be had just now: others wait there for their turn.
-    fn begin(&mut self) -> Result<()> {
+    /// not be had just now: others wait there for their turn. False if `until` came first, and there is patience left.
+    fn begin(&mut self, until: Option<Instant>, waited: &mut Waited) -> Result<bool> {
         let patience = if self.stuck && reactor::current().is_some() { STUCK_PATIENCE } else { BUSY_TIMEOUT };
+        self.set_patience(waited.left(until, patience))?;
+        let begun = self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
+        let busy = matches!(&begun, Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy));
+        if busy && waited.goes_on(until) {
+            return Ok(false);
+        }
+        self.stuck = busy;
+        begun?;
+        Ok(true)
+    }
+
+    fn set_patience(&mut self, patience: Duration) -> Result<()> {
         if self.patience != patience {
             self.conn.busy_timeout(patience)?;
             self.patience = patience;
         }
-        let begun = self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
-        self.stuck = matches!(&begun, Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy));
-        begun?;
         Ok(())
     }
 
@@ -561,16 +661,16 @@ impl Writer {
     }
 
     /// Best effort: whoever is in the way only means that a later commit tries again.
-    fn checkpoint(&self, empty: bool, gate: &Gate) {
+    fn checkpoint(&mut self, empty: bool, gate: &Gate) {
         if !empty {
             let _ = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
             return;
         }
         // Emptying excludes writers meanwhile. It waits for nobody, and what can't be emptied is put back all the same.
-        let _pass = gate.enter();
-        if self.conn.busy_timeout(Duration::ZERO).is_ok() {
+        let Some(_pass) = gate.enter_until(interrupt::due(), &mut None) else { return };
+        if self.set_patience(Duration::ZERO).is_ok() {
             let _ = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::TRUNCATE);
-            let _ = self.conn.busy_timeout(BUSY_TIMEOUT);
+            let _ = self.set_patience(BUSY_TIMEOUT);
         }
     }
 
@@ -744,8 +844,8 @@ fn target_to_come(mut path: PathBuf) -> PathBuf {
     path
 }
 
-fn configure(conn: &Connection) -> rusqlite::Result<()> {
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+fn configure(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    conn.busy_timeout(patience)?;
     conn.set_prepared_statement_cache_capacity(128);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -5,12 +5,14 @@
 //! killed while migrating leaves the file as it was. They only add: an older library goes on reading.
 
 use std::path::Path;
+use std::time::Instant;
 
 use rusqlite::Connection;
 
 use super::gate::Gate;
-use super::{OPEN, configure};
+use super::{BUSY_TIMEOUT, OPEN, Waited, configure};
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt;
 
 /// "PtDy" in ASCII.
 const APPLICATION_ID: i64 = 0x5074_4479;
@@ -22,28 +24,42 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Opens a connection to a file that exists and is of our schema.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     let conn = connection(path)?;
-    configure(&conn)?;
+    configure(&conn, BUSY_TIMEOUT)?;
     Ok(conn)
 }
 
-/// Opens the first connection of a handle, creating or migrating the file where needed.
+/// Opens the first connection of a handle, creating or migrating the file where needed. To be called with no lock.
 pub(super) fn open(path: &Path, gate: &Gate) -> Result<Connection> {
     create_file(path)?;
-    let opened = || -> Result<Connection> {
-        let conn = connection(path)?;
-        configure(&conn)?;
-        let version = pragma(&conn, "user_version")?;
-        // First whose it is: another program's version says nothing.
-        if version > 0 && pragma(&conn, "application_id")? != APPLICATION_ID {
-            return Err(foreign());
+    let mut waited = Waited::default();
+    loop {
+        let until = interrupt::due();
+        match try_open(path, gate, until, &mut waited) {
+            Ok(Some(conn)) => return Ok(conn),
+            Err(e) if e.kind() != ErrorKind::StoreBusy || !waited.goes_on(until) => return Err(with_path(e, path)),
+            // A check is to be asked.
+            Ok(None) | Err(_) => interrupt::ask()?,
         }
-        check_version(version)?;
-        if version < VERSION {
-            migrate(&conn, gate)?;
-        }
-        Ok(conn)
-    };
-    opened().map_err(|e| with_path(e, path))
+    }
+}
+
+/// None if the gate was not had by `until`.
+fn try_open(path: &Path, gate: &Gate, until: Option<Instant>, waited: &mut Waited) -> Result<Option<Connection>> {
+    let conn = connection(path)?;
+    configure(&conn, waited.left(until, BUSY_TIMEOUT))?;
+    let version = pragma(&conn, "user_version")?;
+    // First whose it is: another program's version says nothing.
+    if version > 0 && pragma(&conn, "application_id")? != APPLICATION_ID {
+        return Err(foreign());
+    }
+    check_version(version)?;
+    if version < VERSION {
+        let Some(_pass) = gate.enter_until(until, &mut waited.gate_until) else { return Ok(None) };
+        conn.busy_timeout(waited.left(until, BUSY_TIMEOUT))?;
+        migrate(&conn)?;
+    }
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(Some(conn))
 }
 
 fn connection(path: &Path) -> rusqlite::Result<Connection> {
@@ -86,8 +102,8 @@ fn foreign() -> Error {
         .hint("name another with PORT_DADDY_DB or --db")
 }
 
-fn migrate(conn: &Connection, gate: &Gate) -> Result<()> {
-    let _pass = gate.enter();
+/// To be called with the gate.
+fn migrate(conn: &Connection) -> Result<()> {
     // The journal mode can't change inside a transaction. It is a property of the file: setting it again is harmless.
     if pragma(conn, "user_version")? == 0 {
         if !is_ours_or_empty(conn)? {

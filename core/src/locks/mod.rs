@@ -32,6 +32,7 @@ use crate::coordinator::Coordinator;
 use crate::db::{Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{check_name, check_text};
+use crate::interrupt;
 use crate::life::{self, Holds, ProofKind};
 use crate::tasks::at_once;
 use crate::wait::{Sleeping, Wait};
@@ -431,7 +432,7 @@ impl Coordinator {
     /// `LEASE_LOST` if that grant has ended, `INVALID`, `STORE_*`.
     pub fn release_lock(&self, name: &str, token: i64) -> Result<()> {
         check_name("lock", name, 128)?;
-        match self.inner.db.read(|conn| self.inner.known_scope_row(conn))? {
+        match interrupt::unhindered(|| self.inner.db.read(|conn| self.inner.known_scope_row(conn)))? {
             Some(scope) => self.release_grant(scope, name, token),
             None => self.inner.db.read(|conn| Err(lease_lost(conn, name, None)?)),
         }
@@ -554,8 +555,9 @@ impl Coordinator {
         format!("{hash:016x}")
     }
 
+    /// An interrupted caller waits for this, too: otherwise the lock would stay with nobody.
     fn release_grant(&self, scope: i64, name: &str, token: i64) -> Result<()> {
-        let in_time = self.inner.db.write(Durability::Process, |tx| {
+        let release = |tx: &Tx<'_>| {
             let row = match load(tx, scope, name)? {
                 Some(row) if row.token == token => row,
                 other => return Err(lease_lost(tx, name, other)?),
@@ -565,7 +567,8 @@ impl Coordinator {
             activity::record_as(tx, Some(&row.agent), scope, kind, name, json!({"token": token}))?;
             hand_over(tx, &row)?;
             Ok(!expired)
-        })?;
+        };
+        let in_time = interrupt::unhindered(|| self.inner.db.write(Durability::Process, release))?;
         if in_time { Ok(()) } else { self.inner.db.read(|conn| Err(lease_lost(conn, name, None)?)) }
     }
 

@@ -12,6 +12,7 @@ use super::{LockOptions, info, lease_lost, timed_out};
 use crate::coordinator::Coordinator;
 use crate::db::Durability;
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt;
 use crate::life;
 use crate::sys::watch::DeathWatch;
 use crate::wait::{Sleeping, Woken};
@@ -168,13 +169,16 @@ impl Queue<'_> {
 }
 
 impl Drop for Queue<'_> {
-    /// However the wait ends early, nothing stays behind: no waiter, and no lock granted to nobody.
+    /// However the wait ends early, nothing stays behind: no waiter, and no lock granted to nobody. An interrupted one
+    /// waits to write that, too.
     fn drop(&mut self) {
-        if !self.done
-            && let Ok(Some(token)) = self.leave()
-        {
-            let _ = self.coordinator.release_grant(self.scope, self.name, token);
-        }
+        interrupt::unhindered(|| {
+            if !self.done
+                && let Ok(Some(token)) = self.leave()
+            {
+                let _ = self.coordinator.release_grant(self.scope, self.name, token);
+            }
+        });
     }
 }
 
@@ -221,7 +225,7 @@ mod tests {
         let wakes = a.inner.db.wakes();
         let mut samples = [first, second].map(|ticket| wakes.sample(&[Topic::ticket(ticket)]));
         held.release().unwrap();
-        assert!(samples.iter_mut().all(|sample| wakes.sleep(sample, Duration::ZERO)));
+        assert!(samples.iter_mut().all(|sample| wakes.sleep(sample, Duration::ZERO).unwrap()));
     }
 
     #[test]

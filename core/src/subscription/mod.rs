@@ -26,6 +26,7 @@ use crate::coordinator::Coordinator;
 use crate::db::{self, Durability, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{check_name, check_text};
+use crate::interrupt;
 use crate::life::{Liveness, Verdict};
 use crate::messages::{self, KEEP_MS, Message};
 use crate::pattern::{ChannelPattern, check_channel};
@@ -294,6 +295,7 @@ impl Subscription {
     }
 
     async fn receive(&mut self, sleeping: Sleeping, wait: &Wait) -> Result<Option<Event>> {
+        self.coordinator.inner.db.check_process()?;
         if let Some(event) = self.at_hand()? {
             return Ok(Some(event));
         }
@@ -336,6 +338,7 @@ impl Subscription {
     /// # Errors
     /// `STORE_*`: that it was delivered could not be recorded. It stays at hand.
     pub fn take_read(&mut self) -> Result<Option<Event>> {
+        self.coordinator.inner.db.check_process()?;
         self.at_hand()
     }
 
@@ -621,7 +624,8 @@ impl Subscription {
 
     fn unrecord(&mut self) -> Result<()> {
         if let Some(ticket) = self.ticket {
-            self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket))?;
+            let remove = || self.coordinator.inner.db.write(Durability::Process, |tx| waiters::remove(tx, ticket));
+            interrupt::unhindered(remove)?;
             self.ticket = None;
         }
         Ok(())

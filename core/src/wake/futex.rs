@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::thread::futex::{self, ClockId, Flags, Timespec, Wait, WaitFlags, WaitvFlags};
 
+use crate::interrupt;
+
 pub(super) const AVAILABLE: bool = true;
 
 /// As many words as one futex_waitv takes.
@@ -13,7 +15,8 @@ pub(super) const AT_ONCE: usize = 128;
 /// How long to sleep before looking at the words that the kernel doesn't watch for us.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// Sleeps until one of `words` is another than it was, at most `timeout`. The caller is counted as a sleeper by now.
+/// Sleeps until one of `words` is another than it was, at most `timeout`. In a thread that has a check to ask, a signal
+/// handler ends it, too. The caller is counted as a sleeper by now.
 pub(super) fn sleep(words: &[(&AtomicU32, u32)], timeout: Duration) {
     // Before Linux 5.16, and under some seccomp filters, there is no futex_waitv.
     static HAS_WAITV: AtomicBool = AtomicBool::new(true);
@@ -40,6 +43,8 @@ fn sleep_with(words: &[(&AtomicU32, u32)], timeout: Duration, has_waitv: &Atomic
             _ => wait(words[0].0, words[0].1, left.min(SLICE)),
         };
         match slept {
+            // What its handler has done may be a reason to sleep no more.
+            Err(Errno::INTR) if interrupt::signalled() => return,
             // Woken, changed before we slept, a signal, or time: the loop looks which.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
             Err(_) if words.len() > 1 && has_waitv.swap(false, Ordering::Relaxed) => {}
@@ -97,5 +102,32 @@ mod tests {
             second.fetch_add(1, Ordering::SeqCst);
             sleeper.join().unwrap();
         });
+    }
+    #[test]
+    fn a_signal_ends_the_sleep_of_one_who_has_a_check() {
+        extern "C" fn handle(_: libc::c_int) {}
+        // SAFETY: a handler that does nothing, without SA_RESTART, for a signal that no other test uses.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handle as extern "C" fn(libc::c_int) as usize;
+            assert_eq!(libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()), 0);
+        }
+        let [one, other] = [AtomicU32::new(0), AtomicU32::new(0)];
+        for words in [vec![(&one, 0)], vec![(&one, 0), (&other, 0)]] {
+            std::thread::scope(|scope| {
+                let (said, heard) = std::sync::mpsc::channel();
+                let sleeper = scope.spawn(move || {
+                    // SAFETY: the calling thread's own name.
+                    said.send(unsafe { libc::pthread_self() }).unwrap();
+                    interrupt::interruptible(|| false, || sleep(&words, Duration::from_secs(600)));
+                });
+                let thread = heard.recv().unwrap();
+                while !sleeper.is_finished() {
+                    // SAFETY: the scope has not joined it.
+                    unsafe { libc::pthread_kill(thread, libc::SIGURG) };
+                    std::thread::yield_now();
+                }
+            });
+        }
     }
 }

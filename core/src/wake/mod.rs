@@ -36,6 +36,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::interrupt;
 use crate::sync::RwLock;
 use page::{ANY, FIRST_TOPIC, Page, WORDS};
 use reactor::{Nap, Reactor};
@@ -141,19 +142,29 @@ impl Wakes {
 
     /// Sleeps until a word of the sample has changed, at most `timeout`. Whether one has. With polling it sleeps for a
     /// step at most and returns false: look each time, and keep the sample while nothing is there.
-    pub(crate) fn sleep(&self, sample: &mut Sample, timeout: Duration) -> bool {
+    ///
+    /// # Errors
+    /// `CANCELLED` if the thread's check has given up.
+    pub(crate) fn sleep(&self, sample: &mut Sample, timeout: Duration) -> Result<bool> {
         if self.is_outdated(sample) {
-            return true;
+            return Ok(true);
         }
-        let timeout = timeout.min(sample.step());
-        match &sample.page {
-            Some(page) if !sample.words.is_empty() => {
-                sleep_on(&[(page, &sample.words)], None, timeout);
-                page.changed(&sample.words)
+        let mut left = timeout.min(sample.step());
+        let until = Instant::now() + left;
+        loop {
+            let piece = interrupt::pause(left)?;
+            match &sample.page {
+                Some(page) if !sample.words.is_empty() => {
+                    sleep_on(&[(page, &sample.words)], None, piece);
+                    if page.changed(&sample.words) {
+                        return Ok(true);
+                    }
+                }
+                _ => std::thread::sleep(piece),
             }
-            _ => {
-                std::thread::sleep(timeout);
-                false
+            left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
             }
         }
     }
@@ -170,6 +181,12 @@ impl Wakes {
         }
         let until = Instant::now() + timeout.min(sample.step());
         Nap::new(Arc::clone(&self.reactor), sample.page.clone(), Arc::clone(&sample.words), until).await
+    }
+
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(crate) fn hold_all(&self) -> impl Sized + '_ {
+        (self.page.write(), self.reactor.hold_all())
     }
 
     /// Whether nobody wakes the sample's words any more, because their page isn't ours now.
@@ -221,7 +238,8 @@ impl Sample {
 /// Words of a page, by index, and the values they had.
 type Words<'a> = (&'a Arc<Page>, &'a [(u16, u32)]);
 
-/// Sleeps until one of the words has changed, or the bell, at most `timeout`.
+/// Sleeps until one of the words has changed, or the bell, at most `timeout`; to the moment of asking in a thread that has
+/// a check.
 fn sleep_on(pages: &[Words<'_>], bell: Option<(&AtomicU32, u32)>, timeout: Duration) {
     let words = pages.iter().map(|(_, words)| words.len()).sum::<usize>();
     if words + usize::from(bell.is_some()) <= futex::AT_ONCE {
@@ -239,7 +257,8 @@ fn sleep_on(pages: &[Words<'_>], bell: Option<(&AtomicU32, u32)>, timeout: Durat
         let changed = pages.iter().any(|(page, words)| page.changed(words));
         let left = deadline.saturating_duration_since(Instant::now());
         let rung = bell.is_some_and(|(bell, value)| bell.load(std::sync::atomic::Ordering::SeqCst) != value);
-        if changed || rung || left.is_zero() {
+        let asks = interrupt::due().is_some_and(|due| due <= Instant::now());
+        if changed || rung || asks || left.is_zero() {
             return;
         }
         let each = pages.iter().zip(&any).map(|((page, _), [(index, value)])| (page.word(*index), *value));
@@ -280,11 +299,11 @@ mod tests {
         let topics = [Topic::of(&["a"]), Topic::of(&["b"]), Topic::of(&["b"])];
         for chosen in [&topics[..1], &topics[..]] {
             let mut sample = one.sample(chosen);
-            assert!(!one.sleep(&mut sample, Duration::from_millis(1)));
+            assert!(!one.sleep(&mut sample, Duration::from_millis(1)).unwrap());
             other.wake(Topic::of(&["c"]));
-            assert!(!one.sleep(&mut sample, Duration::from_millis(1)), "another's word");
+            assert!(!one.sleep(&mut sample, Duration::from_millis(1)).unwrap(), "another's word");
             other.wake(chosen[chosen.len() - 1]);
-            assert!(one.sleep(&mut sample, LONG));
+            assert!(one.sleep(&mut sample, LONG).unwrap());
         }
     }
 
@@ -300,7 +319,7 @@ mod tests {
             std::thread::scope(|scope| {
                 let sleeper = scope.spawn(|| {
                     let slept = Instant::now();
-                    one.sleep(&mut sample, LONG) && slept.elapsed() < LONG
+                    one.sleep(&mut sample, LONG).unwrap() && slept.elapsed() < LONG
                 });
                 let last = topics[topics.len() - 1];
                 let sleepers = || other.page.read().as_ref().unwrap().sleepers(counted.unwrap_or(last.0));
@@ -335,7 +354,7 @@ mod tests {
                             break;
                         }
                         let slept = Instant::now();
-                        let changed = wakes.sleep(&mut sample, LONG);
+                        let changed = wakes.sleep(&mut sample, LONG).unwrap();
                         assert!(changed && slept.elapsed() < LONG, "a wake was lost in round {round}");
                     }
                     if !begins {
@@ -356,7 +375,7 @@ mod tests {
         let wakes = Wakes::open(Path::new(&path), false).unwrap();
         let mut sample = wakes.sample(&[Topic::of(&["ask"])]);
         say("ready");
-        assert!(wakes.sleep(&mut sample, LONG));
+        assert!(wakes.sleep(&mut sample, LONG).unwrap());
         wakes.wake(Topic::of(&["answer"]));
         barrier();
     }
@@ -368,7 +387,7 @@ mod tests {
         let wakes = Wakes::open(&path, false).unwrap();
         let mut answer = wakes.sample(&[Topic::of(&["answer"])]);
         wakes.wake(Topic::of(&["ask"]));
-        assert!(wakes.sleep(&mut answer, LONG));
+        assert!(wakes.sleep(&mut answer, LONG).unwrap());
         drop(child);
     }
 
@@ -385,7 +404,7 @@ mod tests {
         assert_eq!(wakes.page.read().as_ref().unwrap().sleepers(ask.0), 1);
         let mut sample = wakes.sample(&[ask]);
         wakes.wake(ask);
-        assert!(wakes.sleep(&mut sample, LONG));
+        assert!(wakes.sleep(&mut sample, LONG).unwrap());
     }
 
     #[test]
@@ -396,7 +415,7 @@ mod tests {
         wakes.wake(Topic(20));
         let mut sample = wakes.sample(&[Topic(20)]);
         let start = Instant::now();
-        assert!(!wakes.sleep(&mut sample, LONG));
+        assert!(!wakes.sleep(&mut sample, LONG).unwrap());
         assert!(start.elapsed() < LONG, "a step, not the whole time");
         assert_eq!((sample.quiet, wakes.sample(&[Topic(20)]).quiet), (1, 0));
         assert!(!wakes.remap_if_replaced().unwrap());
@@ -426,10 +445,10 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let other = Wakes::open(&path, false).unwrap();
         assert!(wakes.remap_if_replaced().unwrap());
-        assert!(wakes.sleep(&mut old, LONG), "a sample of the old page is no reason to sleep");
+        assert!(wakes.sleep(&mut old, LONG).unwrap(), "a sample of the old page is no reason to sleep");
         let mut sample = wakes.sample(&[Topic(20)]);
         other.wake(Topic(20));
-        assert!(wakes.sleep(&mut sample, LONG));
+        assert!(wakes.sleep(&mut sample, LONG).unwrap());
     }
 
     #[test]
@@ -442,7 +461,7 @@ mod tests {
         });
         let mut samples: Vec<Sample> = all.iter().map(|wakes| wakes.sample(&[Topic(20)])).collect();
         all[0].wake(Topic(20));
-        assert!(all.iter().zip(&mut samples).all(|(wakes, sample)| wakes.sleep(sample, LONG)));
+        assert!(all.iter().zip(&mut samples).all(|(wakes, sample)| wakes.sleep(sample, LONG).unwrap()));
         let found = std::fs::metadata(&path).unwrap();
         assert_eq!((found.len(), found.permissions().mode() & 0o777), (4096, 0o600));
         assert!(found.blocks() * 512 >= 4096, "not sparse");

@@ -99,13 +99,23 @@ impl Reactor {
         })
     }
 
+    /// Every lock that another thread could have at a fork.
+    #[cfg(test)]
+    pub(super) fn hold_all(&self) -> impl Sized + '_ {
+        self.state.lock()
+    }
+
     /// Runs `ready` on the waiting thread.
     pub(crate) fn run(self: &Arc<Self>, ready: Ready) {
         self.leave(|state| state.ready.push_back(ready));
     }
 
-    /// Leaves something for the thread, and has it look.
+    /// Leaves something for the thread, and has it look. In a forked child it is dropped: there is no such thread, which
+    /// may have had the lock at the fork.
     fn leave(self: &Arc<Self>, what: impl FnOnce(&mut State)) {
+        if self.pid != std::process::id() {
+            return;
+        }
         let mut state = self.state.lock();
         what(&mut state);
         if CURRENT.with_borrow(|current| current.as_ref().is_some_and(|current| Arc::ptr_eq(current, self))) {
@@ -217,6 +227,10 @@ impl Future for Nap {
         let changed = self.page.as_ref().is_some_and(|page| page.changed(&self.words));
         if changed || self.until <= Instant::now() {
             return Poll::Ready(changed);
+        }
+        if self.reactor.pid != std::process::id() {
+            // Forked: the wait goes on to find that out.
+            return Poll::Ready(true);
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = *self.id.get_or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed));

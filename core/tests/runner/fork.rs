@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use portdaddy_core::{
-    AgentState, Coordinator, ErrorKind, Fork, LockOptions, NewNote, NoteFilter, Publish, Subscribe, Wait, Worker,
+    ActivityFilter, AgentState, Cancel, Coordinator, ErrorKind, Event, Fork, Lock, LockOptions, NewNote, NoteFilter,
+    Publish, Result, Subscribe, Subscription, Unlock, Wait, Worker,
 };
 use portdaddy_testutil::{Role, TempStore};
 use serde_json::json;
@@ -39,6 +40,20 @@ fn fork(handles: Vec<Coordinator>, child: impl FnOnce()) -> libc::pid_t {
     }
 }
 
+fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|e| e.kind())
+}
+
+fn held(pd: &Coordinator, name: &str) -> Lock {
+    pd.lock(name, &LockOptions { blocking: false, ..LockOptions::default() }).unwrap().unwrap()
+}
+
+fn is_sound(store: &TempStore) {
+    let conn = rusqlite::Connection::open(store.db()).unwrap();
+    let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+}
+
 fn reap(pid: libc::pid_t) {
     let mut status = 0;
     // SAFETY: waits for a child of this process.
@@ -61,9 +76,7 @@ fn forked_children_and_their_parent_lose_no_commit() {
         assert_eq!(from("parent "), CHILDREN);
         assert_eq!(from("thread "), child.said().parse::<usize>().unwrap());
         pd.close();
-        let conn = rusqlite::Connection::open(store.db()).unwrap();
-        let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
-        assert_eq!(sound, "ok");
+        is_sound(&store);
         return;
     };
     let pd = role.open();
@@ -117,6 +130,154 @@ fn forked_children_and_their_parent_lose_no_commit() {
     pd.close();
     role.say("done");
     role.say(&written.to_string());
+}
+
+#[test]
+fn threads_that_wait_go_on_after_forks() {
+    const ME: &str = "fork::threads_that_wait_go_on_after_forks";
+    let Some(role) = Role::of_this_process() else {
+        for variables in [&[][..], &[("PORT_DADDY_WAKE", "poll")]] {
+            let store = TempStore::running();
+            let mut child = store.child_with(ME, "fork", "waiter", variables);
+            assert_eq!(child.said(), "done");
+            let pd = store.open("looker");
+            let all = NoteFilter { limit: Some(100_000), ..NoteFilter::default() };
+            assert_eq!(pd.notes(&all).unwrap().notes.len(), CHILDREN * NOTES);
+            pd.close();
+            is_sound(&store);
+        }
+        return;
+    };
+    let pd = role.open();
+    let holder = Coordinator::open(role.options().agent("holder")).unwrap();
+    let lock = held(&holder, "m");
+    std::thread::scope(|scope| {
+        let locks = scope.spawn(|| pd.lock("m", &LockOptions::default()).unwrap().unwrap());
+        let hears = scope.spawn(|| {
+            let mut subscription = pd.subscribe(&Subscribe { patterns: "go".into(), ..Subscribe::default() }).unwrap();
+            subscription.next(&Wait::default()).unwrap()
+        });
+        let mut follower = pd.follow_notes_from(&NoteFilter::default()).unwrap();
+        let follows = scope.spawn(move || {
+            for n in 0..CHILDREN * NOTES {
+                assert!(follower.next(&Wait::default()).unwrap().is_some(), "{n}");
+            }
+        });
+        let deadline = Instant::now() + LONG;
+        while holder.status().unwrap().waiters.len() < 2 {
+            assert!(Instant::now() < deadline, "nobody waits");
+            std::thread::yield_now();
+        }
+        let mut children = Vec::new();
+        for n in 0..CHILDREN {
+            children.push(fork(vec![pd.clone(), holder.clone()], || {
+                let own = role.open();
+                for i in 0..NOTES {
+                    note(&own, format!("child {n} {i}"));
+                }
+                own.close();
+            }));
+        }
+        children.into_iter().for_each(reap);
+        follows.join().unwrap();
+        assert!(!locks.is_finished() && !hears.is_finished());
+        lock.release().unwrap();
+        locks.join().unwrap().release().unwrap();
+        holder.publish("go", &json!("on"), &Publish::default()).unwrap();
+        let Some(Event::Message(heard)) = hears.join().unwrap() else { panic!("no message") };
+        assert_eq!(heard.message.payload, json!("on"));
+    });
+    role.say("done");
+}
+
+#[test]
+fn what_a_child_inherits_can_be_used_and_dropped_there_without_harm() {
+    const ME: &str = "fork::what_a_child_inherits_can_be_used_and_dropped_there_without_harm";
+    let Some(role) = Role::of_this_process() else {
+        let store = TempStore::running();
+        let mut child = store.child(ME, "fork", "parent");
+        assert_eq!(child.said(), "done");
+        is_sound(&store);
+        return;
+    };
+    let pd = role.open();
+    let (worker, cancel, role) = (Arc::new(Worker::start("test").unwrap()), Cancel::new(), &role);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Others use all of it meanwhile, and have its locks now and then.
+        for n in 0..2 {
+            let (pd, worker, cancel, stop) = (pd.clone(), Arc::clone(&worker), cancel.clone(), &stop);
+            scope.spawn(move || {
+                let now = || Wait { timeout: Some(Duration::ZERO), cancel: Some(cancel.clone()) };
+                while !stop.load(Ordering::SeqCst) {
+                    let waits = pd.clone();
+                    worker.spawn(async move {
+                        let wait = Wait::at_most(Duration::from_millis(1));
+                        let _ = waits.wait_for_signal_async("nothing", &wait).await;
+                    });
+                    let _ = pd.wait_for_signal("nothing", &now());
+                    drop(pd.lock(&format!("busy:{n}"), &LockOptions::default()).unwrap());
+                    pd.take_notices();
+                }
+            });
+        }
+        for n in 0..100 {
+            let mine = (pd.clone(), held(&pd, "m"), held(&pd, "n"), Arc::clone(&worker), cancel.clone());
+            let subscribe = Subscribe { patterns: "x".into(), ..Subscribe::default() };
+            let subscribed: [Subscription; 2] = std::array::from_fn(|_| {
+                let mut subscription = pd.subscribe(&subscribe).unwrap();
+                assert!(subscription.next(&Wait::at_most(Duration::from_nanos(1))).unwrap().is_none(), "it waits now");
+                subscription
+            });
+            let mut notes = pd.follow_notes_from(&NoteFilter::default()).unwrap();
+            let mut activity = pd.follow_activity_from(&ActivityFilter::default()).unwrap();
+            reap(fork(vec![pd.clone()], move || {
+                // SAFETY: ends this child if it hangs.
+                unsafe { libc::alarm(LONG.as_secs() as libc::c_uint) };
+                let (pd, lock, other, worker, cancel) = mine;
+                let [mut one, two] = subscribed;
+                let now = Wait::at_most(Duration::ZERO);
+                let used = [
+                    kind(pd.whoami()),
+                    kind(pd.note(&NewNote { text: "no".into(), ..NewNote::default() })),
+                    kind(pd.lock("o", &LockOptions::default())),
+                    kind(pd.unlock("m", &Unlock::default())),
+                    kind(lock.extend(1000)),
+                    kind(lock.info()),
+                    kind(lock.release()),
+                    kind(one.next(&now)),
+                    kind(one.take_read()),
+                    kind(one.close()),
+                    kind(notes.next(&now)),
+                    kind(activity.next(&now)),
+                ];
+                assert_eq!(used, [Some(ErrorKind::Forked); 12]);
+                assert!(pd.take_notices().is_empty());
+                worker.spawn(async { unreachable!("there is no thread for it") });
+                cancel.cancel();
+                if n == 0 {
+                    // A handle of its own works, but not with the parent's Cancel.
+                    let own = role.open();
+                    let refused = own.wait_for_signal("x", &Wait { timeout: None, cancel: Some(cancel.clone()) });
+                    assert_eq!(kind(refused), Some(ErrorKind::Forked));
+                    own.close();
+                }
+                drop((other, two, notes, activity, cancel));
+                if let Some(worker) = Arc::into_inner(worker) {
+                    worker.stop();
+                }
+                pd.close();
+                drop(pd);
+            }));
+            assert!(!cancel.is_cancelled(), "the parent's is its own");
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    // What the children let go of was the parent's all the same, until it let go itself.
+    assert_eq!(pd.locks(&Default::default()).unwrap().locks.len(), 0);
+    let lock = held(&pd, "m");
+    reap(fork(vec![pd.clone()], || drop(lock)));
+    role.say("done");
 }
 
 #[test]

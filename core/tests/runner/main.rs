@@ -8,6 +8,8 @@ mod faults;
 mod files;
 #[cfg(target_os = "linux")]
 mod fork;
+#[cfg(unix)]
+mod interrupt;
 mod locks;
 mod notes;
 mod options;
