@@ -1,17 +1,23 @@
-# Everything a developer or CI runs. `make demo` needs nothing but Rust, git and a shell; `make test` Node.js, too.
+# Everything a developer or CI runs. `make demo` needs nothing but Rust, git and a shell; `make test` Node.js and Python, too.
 CARGO ?= cargo
 PD = target/release/pd
 NODE_MODULES = bindings-node/node_modules/.package-lock.json
+PYTHON ?= python3
+# Where the Python tools are, and the wheel that is tested.
+VENV = bindings-python/.venv
+VENV_READY = $(VENV)/.ready
+PACKAGE = bindings-python/python/port_daddy
 
-.PHONY: help demo test test-rust test-faults test-node test-examples lint bench build install docs types npm clean
+.PHONY: help demo test test-rust test-faults test-node test-python test-examples lint lint-python bench build install docs types npm wheel clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
-	@echo 'make test     every suite: core, command line, Node.js, examples'
+	@echo 'make test     every suite: core, command line, Node.js, Python, examples'
 	@echo 'make lint     formatting, clippy, generated files, documentation, licences'
 	@echo 'make bench    measure against peers (installs redis-server and hyperfine where missing); ONLY=name for one'
 	@echo 'make install  install pd and port-daddy into cargo'\''s bin directory'
 	@echo 'make npm      build the npm package and that of this platform into target/npm; needs Node.js 20'
+	@echo 'make wheel    build the Python wheel into target/wheel; needs Python 3.10'
 	@echo 'make docs     write the generated reference, completions and man pages'
 	@echo 'make types    write the declarations of core'\''s types in other languages'
 
@@ -21,7 +27,7 @@ build:
 demo: build
 	PD=$(PD) examples/payment-day.sh
 
-test: test-rust test-faults test-node test-examples
+test: test-rust test-faults test-node test-python test-examples
 
 test-rust:
 	$(CARGO) test --workspace --locked
@@ -35,11 +41,18 @@ test-node: npm
 	node bindings-node/test/install.mjs
 	tests/same-names
 
+# What was built, installed in a virtual environment: that of the tools for the suites, an empty one for what users see.
+test-python: wheel
+	$(VENV)/bin/pip install -q --no-index --no-deps --force-reinstall target/wheel/*.whl
+	cd bindings-python && .venv/bin/python -m pytest
+	$(VENV)/bin/python -m mypy.stubtest port_daddy._native
+	tests/same-names
+
 # The examples run as users run them: with the released program.
 test-examples: build
 	PD=$(PD) tests/examples.sh
 
-lint: $(NODE_MODULES)
+lint: $(NODE_MODULES) lint-python
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
@@ -50,6 +63,14 @@ lint: $(NODE_MODULES)
 	$(CARGO) package -p portdaddy-core --locked --allow-dirty --no-verify --list >/dev/null
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo 'cargo-deny is not installed: licences were not checked'; fi
+
+lint-python: $(VENV_READY)
+	$(CARGO) run -q --locked -p declare -- python-types | diff $(PACKAGE)/_types.py -
+	$(CARGO) run -q --locked -p declare -- python-errors | diff $(PACKAGE)/_errors.py -
+	$(CARGO) run -q --locked -p declare -- python-stub | diff $(PACKAGE)/_native.pyi -
+	$(CARGO) run -q --locked -p declare -- python-docs
+	cd bindings-python && .venv/bin/mypy
+	cd bindings-python && .venv/bin/ruff check -q . && .venv/bin/ruff format -q --check .
 
 bench:
 	benches/run.sh $(ONLY)
@@ -69,8 +90,27 @@ npm: $(NODE_MODULES)
 	cd bindings-node && node_modules/.bin/tsc -p .
 	node bindings-node/build.mjs
 
+# The Python tools.
+$(VENV_READY): bindings-python/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r bindings-python/requirements.txt
+	touch $@
+
+# The wheel brings `pd` along, as a script. Its debugging symbols stay here.
+wheel: $(VENV_READY)
+	$(CARGO) build --release --locked -p port-daddy
+	rm -rf target/wheel bindings-python/port_daddy.data
+	mkdir -p bindings-python/port_daddy.data/scripts
+	cp $(PD) bindings-python/port_daddy.data/scripts/pd
+	printf '#!/bin/sh\nexec "$$(dirname "$$(readlink -f "$$0")")/pd" "$$@"\n' > bindings-python/port_daddy.data/scripts/port-daddy
+	chmod +x bindings-python/port_daddy.data/scripts/port-daddy
+	cd bindings-python && .venv/bin/maturin build -q --release --locked --out ../target/wheel
+
 types:
-	$(CARGO) run -q --locked -p declare -- typescript > bindings-node/js/types.ts
+	$(CARGO) run -q --locked -p declare -- typescript > target/types && cp target/types bindings-node/js/types.ts
+	$(CARGO) run -q --locked -p declare -- python-types > target/types && cp target/types $(PACKAGE)/_types.py
+	$(CARGO) run -q --locked -p declare -- python-errors > target/types && cp target/types $(PACKAGE)/_errors.py
+	$(CARGO) run -q --locked -p declare -- python-stub > target/types && cp target/types $(PACKAGE)/_native.pyi
 
 install:
 	$(CARGO) install --locked --path cli

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portdaddy_core::{Coordinator, Error, Options, Result, ScopeChoice, Source, Wait};
+use portdaddy_core::{Coordinator, Error, Options, Result, ScopeChoice, Source, Wait, interruptible};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -402,8 +402,4 @@ pub(crate) fn interruptibly<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Sen
         (Some(value), None) => Ok(value),
         (_, raised) => Err(raised.unwrap_or_else(|| PyErr::new::<pyo3::exceptions::PyKeyboardInterrupt, _>(()))),
     }
-}
-
-fn interruptible<T>(_check: impl FnMut() -> bool, f: impl FnOnce() -> T) -> T {
-    f()
 }

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -258,3 +259,39 @@ def until_queued(pd: PortDaddy, name: str, count: int) -> None:
 def until_waiting(pd: PortDaddy, count: int) -> None:
     """Returns once so many wait for anything."""
     until(lambda: len(pd.status().waiters) == count, f"{count} waiting")
+
+
+def in_thread(call: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
+    """Begins a call that waits, in a thread that keeps no process alive; its outcome is asked for with `result(LONG)`."""
+    outcome: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call(*args, **options))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return outcome
+
+
+def at_once(children: list[Child]) -> list[Any]:
+    """Lets children go together once each has said that it is ready; gives what each says then."""
+    for child in children:
+        assert child.said() == "ready"
+    for child in children:
+        child.go()
+    return [child.said() for child in children]
+
+
+def hold_the_store(role: Any) -> None:
+    """A child's part: keeps the database locked, with an SQLite of its own in a process of its own, until it is let go."""
+    import sqlite3
+
+    db = sqlite3.connect(role.db, isolation_level=None, timeout=LONG)
+    db.execute("BEGIN IMMEDIATE")
+    role.say("held")
+    role.barrier()
+    db.execute("ROLLBACK")
+    db.close()
+    role.say("free")

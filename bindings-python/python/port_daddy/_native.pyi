@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 from ._types import (
     ActivityList,
@@ -93,6 +93,7 @@ class Call:
         what it does it may have done.
         """
 
+@disjoint_base
 class Client:
     """A client of the shared database whose calls block until they are done."""
 
@@ -1072,6 +1073,7 @@ class AsyncClient:
         database by itself, so that a failure to open it is one of the answers.
         """
 
+@disjoint_base
 class Stream:
     """A stream of a `Client`."""
 

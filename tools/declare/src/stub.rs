@@ -22,6 +22,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("typing", &["Any", "Literal", "final"]),
 ];
 
+/// What checkers know where Python's own typing doesn't yet.
+const EXTENSIONS: &[&str] = &["Self", "disjoint_base"];
+
 /// An asynchronous class gives a coroutine where another gives a result, and has all that the class above it has. What it
 /// opens is asynchronous, too.
 const ASYNCHRONOUS: &str = "Async";
@@ -62,8 +65,9 @@ fn imports(used: &BTreeSet<String>, model: &Model) -> String {
             out.push_str(&format!("from {module} import {}\n", names.join(", ")));
         }
     }
-    if used.contains("Self") {
-        out.push_str("\nfrom typing_extensions import Self\n");
+    let extensions: Vec<&str> = EXTENSIONS.iter().copied().filter(|name| used.contains(*name)).collect();
+    if !extensions.is_empty() {
+        out.push_str(&format!("\nfrom typing_extensions import {}\n", extensions.join(", ")));
     }
     let is_ours = |name: &str| name == "Json" || model.types.iter().any(|t| t.name == name);
     let ours: Vec<String> = used.iter().filter(|name| is_ours(name)).cloned().collect();
@@ -88,8 +92,10 @@ impl Printer {
         let is_async = class.rust.starts_with(ASYNCHRONOUS);
         let above = class.extends.as_ref().and_then(|above| module.classes.iter().find(|c| c.rust == *above));
         let mut out = String::from("\n");
-        if !class.is_open {
-            out.push_str(&format!("@{}\n", self.using("final")));
+        // An open class with fields in Rust can't be a base beside another of that kind.
+        let decorator = if class.is_open { "disjoint_base" } else { "final" };
+        if !class.is_open || class.extends.is_none() {
+            out.push_str(&format!("@{}\n", self.using(decorator)));
         }
         let base = above.filter(|_| !is_async).map(|above| format!("({})", above.name)).unwrap_or_default();
         out.push_str(&format!("class {}{base}:\n{}", class.name, written_docstring("    ", &class.docs)));
@@ -240,12 +246,13 @@ from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 from ._types import Note, NoteList
 
 __all__ = ["Client", "AsyncClient", "Stream", "version"]
 
+@disjoint_base
 class Client:
     """A client of the shared database."""
 
