@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::aio::{Call, Going, Later, Mailbox, Pending, converting};
 use crate::args::{PathText, Text, flag, plain};
 use crate::error::{closed, raised};
-use crate::lifecycle::{OPENING, is_main_thread, keep};
+use crate::lifecycle::{OPENING, is_main_thread, keep, let_go_of_all};
 use crate::types::to_python;
 
 /// What an operation gives: its result, or a coroutine that gives it.
@@ -259,6 +259,7 @@ impl Client {
     fn _end<'py>(slf: &Bound<'py, Self>, in_order: bool) -> Reply<'py, ()> {
         let how = if in_order { Coordinator::close } else { Coordinator::abandon };
         let shared = Arc::clone(&slf.get().shared);
+        let_go_of_all(&shared);
         if slf.get().is_async {
             let end = move || {
                 shared.end(how);

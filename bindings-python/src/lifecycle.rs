@@ -28,6 +28,10 @@ pub(crate) static OPENING: Mutex<()> = Mutex::new(());
 /// The clients that were made and aren't gone.
 static CLIENTS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
+/// The locks that were taken and not released by their token, each with the client that holds it: a program that forgets
+/// both goes on holding it. One that ended otherwise stays here, which costs no more than its client's life.
+static HELD: Mutex<Vec<(i64, Arc<Shared>)>> = Mutex::new(Vec::new());
+
 /// The interpreter's main thread, which alone runs signal handlers.
 static MAIN: AtomicU64 = AtomicU64::new(0);
 
@@ -41,6 +45,27 @@ pub(crate) fn keep(client: &Arc<Shared>) {
     let mut clients = lock(&CLIENTS);
     clients.retain(|client| client.strong_count() > 0);
     clients.push(Arc::downgrade(client));
+}
+
+/// Remembers a lock, and keeps its client open as long.
+pub(crate) fn holds(client: &Arc<Shared>, token: i64) {
+    lock(&HELD).push((token, Arc::clone(client)));
+}
+
+/// Forgets a lock that was released.
+pub(crate) fn let_go(client: &Arc<Shared>, token: i64) {
+    let let_go = {
+        let mut held = lock(&HELD);
+        let at = held.iter().position(|(its, of)| *its == token && Arc::ptr_eq(of, client));
+        at.map(|at| held.swap_remove(at))
+    };
+    drop(let_go);
+}
+
+/// Forgets all locks of a client that is over, or whose handle is its parent's.
+pub(crate) fn let_go_of_all(client: &Arc<Shared>) {
+    let let_go: Vec<_> = lock(&HELD).extract_if(.., |(_, of)| Arc::ptr_eq(of, client)).collect();
+    drop(let_go);
 }
 
 fn clients() -> Vec<Arc<Shared>> {
@@ -103,7 +128,10 @@ pub(crate) fn _after_fork_in_parent(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
     MAIN.store(this_thread(py)?, Ordering::Relaxed);
     let Some((fork, opening)) = FORKING.take() else { return Ok(()) };
-    clients().iter().for_each(|client| client.forked());
+    for client in clients() {
+        client.forked();
+        let_go_of_all(&client);
+    }
     fork.in_child();
     drop(opening);
     Ok(())

@@ -7,14 +7,16 @@ use pyo3::prelude::*;
 
 use crate::aio::{Converting, Going, Pending, Progress};
 use crate::args::{Callback, Text, Timeout, Ttl, Whole, flag, plain};
-use crate::client::{Client, Outcome, Reply, interruptibly, now, tell};
+use crate::client::{Client, Outcome, Reply, Shared, interruptibly, now, tell};
 use crate::error::raised;
+use crate::lifecycle;
 use crate::types::to_python;
 
-/// What Python keeps of a grant: its token, and what calls under the lock pass on.
-fn kept(py: Python<'_>, lock: Option<Lock>) -> PyResult<Py<PyAny>> {
+/// What Python keeps of a grant: its token, and what calls under the lock pass on. Its client lives as long.
+fn kept(py: Python<'_>, client: &Arc<Shared>, lock: Option<Lock>) -> PyResult<Py<PyAny>> {
     let Some(lock) = lock else { return Ok(py.None()) };
     let kept = (lock.token(), lock.chain()).into_pyobject(py)?.into_any().unbind();
+    lifecycle::holds(client, lock.token());
     lock.leave();
     Ok(kept)
 }
@@ -57,7 +59,7 @@ impl Client {
                         options.on_wait = Some(tell);
                     }
                     let lock = shared.open()?.lock_async(&name.0, &options).await?;
-                    let converting: Converting = Box::new(move |py| kept(py, lock));
+                    let converting: Converting = Box::new(move |py| kept(py, &shared, lock));
                     Ok(converting)
                 })
             };
@@ -78,7 +80,7 @@ impl Client {
         let lock = interruptibly(py, || pd.lock(&name.0, &options));
         tell(slf, &pd)?;
         let lock = lock?.map_err(|e| raised(py, &e))?;
-        kept(py, lock).map(|kept| Outcome::of(kept.into_bound(py)))
+        kept(py, &shared, lock).map(|kept| Outcome::of(kept.into_bound(py)))
     }
 
     /// Releases a lock by name: the caller's own, or with `force` anyone's. With `token` it is only that grant.
@@ -98,11 +100,25 @@ impl Client {
 
     /// Releases one grant.
     fn _release_lock<'py>(slf: &Bound<'py, Self>, name: Text, token: i64) -> Reply<'py, ()> {
-        now(slf, move |pd| pd.release_lock(&name.0, token))
+        let shared = Arc::clone(&slf.get().shared);
+        if !slf.get().is_async {
+            let released = now(slf, move |pd| pd.release_lock(&name.0, token))?;
+            lifecycle::let_go(&shared, token);
+            return Ok(released);
+        }
+        let release = move || {
+            shared.open()?.release_lock(&name.0, token)?;
+            let converting: Converting = Box::new(move |py| {
+                lifecycle::let_go(&shared, token);
+                Ok(py.None())
+            });
+            Ok(converting)
+        };
+        Pending::brief_of(release).coroutine(slf, None).map(Outcome::of)
     }
 
-    /// Ends the lease of a lock this many seconds (or a timedelta) from now, whatever its TTL was. With `token` it is only
-    /// that grant.
+    /// Ends the lease of a lock this long from now, whatever its TTL was. The time is seconds or a timedelta; with `token` it
+    /// is only that grant.
     ///
     /// Raises what unlock raises, and InvalidError for a TTL that isn't positive.
     #[pyo3(signature = (name, ttl, *, token=None))]

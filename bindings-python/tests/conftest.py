@@ -29,9 +29,11 @@ HERE = Path(__file__).parent
 
 # Nothing of the tests' own surroundings gets in.
 SURROUNDINGS = re.compile(r"^(PORT_DADDY_|CLAUDE|CODEX_|GEMINI_CLI|CURSOR_AGENT|OPENCODE|QWEN_CODE|GOOSE_)")
-for name in list(os.environ):
-    if SURROUNDINGS.match(name):
-        del os.environ[name]
+# A child gets what its test gives it.
+if Path(sys.argv[0]).name != "role.py":
+    for name in list(os.environ):
+        if SURROUNDINGS.match(name):
+            del os.environ[name]
 
 
 def program(name: str) -> str:

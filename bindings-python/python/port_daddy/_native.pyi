@@ -290,8 +290,8 @@ class Client:
         """Releases one grant."""
 
     def extend_lock(self, name: str, ttl: timedelta | float, *, token: int | None = None) -> LockInfo:
-        """Ends the lease of a lock this many seconds (or a timedelta) from now, whatever its TTL was. With `token` it
-        is only that grant.
+        """Ends the lease of a lock this long from now, whatever its TTL was. The time is seconds or a timedelta; with
+        `token` it is only that grant.
 
         Raises what unlock raises, and InvalidError for a TTL that isn't positive.
         """
@@ -783,8 +783,8 @@ class AsyncClient:
         *,
         token: int | None = None,
     ) -> Coroutine[Any, Any, LockInfo]:
-        """Ends the lease of a lock this many seconds (or a timedelta) from now, whatever its TTL was. With `token` it
-        is only that grant.
+        """Ends the lease of a lock this long from now, whatever its TTL was. The time is seconds or a timedelta; with
+        `token` it is only that grant.
 
         Raises what unlock raises, and InvalidError for a TTL that isn't positive.
         """
