@@ -1,7 +1,8 @@
 //! The log of what was done.
 
+use portdaddy_core::StreamSource;
+
 use crate::client::{Operation, Run};
-use crate::stream::Source;
 use crate::types::json;
 
 pub(crate) const OPERATIONS: &[Operation] = &[
@@ -10,7 +11,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         name: "followActivity",
         run: Run::Client(|client, a| {
             let pd = client.coordinator()?;
-            client.streams.open(&pd, a, |a| Ok((Source::Activity(pd.follow_activity_from(&a.options()?)?), None)))
+            client.streams.open(&pd, a, |a| Ok(StreamSource::Activity(Box::new(pd.follow_activity_from(&a.options()?)?))))
         }),
     },
 ];

@@ -1,12 +1,11 @@
 //! Signals: publishing, subscribing, and waiting for one.
 
-use portdaddy_core::{Replay, Result, Subscribe, Wait};
+use portdaddy_core::{Replay, Result, StreamSource, Subscribe, Wait};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::call::{Arguments, duration};
 use crate::client::{Answer, Call, Operation, Run};
-use crate::stream::Source;
 use crate::types::json;
 
 pub(crate) const OPERATIONS: &[Operation] = &[
@@ -28,7 +27,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             let pd = client.coordinator()?;
             client.streams.open(&pd, a, |a| {
                 let how = subscribe(a)?;
-                Ok((Source::Messages(pd.subscribe(&how)?), how.durable))
+                Ok(StreamSource::Subscription(Box::new(pd.subscribe(&how)?), how.durable))
             })
         }),
     },

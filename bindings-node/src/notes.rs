@@ -1,7 +1,8 @@
 //! The journal.
 
+use portdaddy_core::StreamSource;
+
 use crate::client::{Operation, Run};
-use crate::stream::Source;
 use crate::types::json;
 
 pub(crate) const OPERATIONS: &[Operation] = &[
@@ -11,7 +12,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         name: "followNotes",
         run: Run::Client(|client, a| {
             let pd = client.coordinator()?;
-            client.streams.open(&pd, a, |a| Ok((Source::Notes(pd.follow_notes_from(&a.options()?)?), None)))
+            client.streams.open(&pd, a, |a| Ok(StreamSource::Notes(Box::new(pd.follow_notes_from(&a.options()?)?))))
         }),
     },
 ];

@@ -134,6 +134,21 @@ impl Stream {
         }
     }
 
+    /// All items at hand.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take), where there is no item.
+    pub fn take_all(&self) -> Result<Vec<Item>> {
+        let mut at_hand = self.0.at_hand.lock();
+        match at_hand.failed.take() {
+            Some(e) if at_hand.items.is_empty() => Err(e),
+            failed => {
+                at_hand.failed = failed;
+                Ok(at_hand.items.drain(..).collect())
+            }
+        }
+    }
+
     /// Waits until something is at hand, for [`take`](Self::take): at once if something is already. Gives whether something
     /// is; otherwise the time ran out, or the stream was closed.
     ///
@@ -283,5 +298,68 @@ impl Drop for Lent<'_> {
         if let Place::Ending(wakers) = ending {
             wakers.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::coordinator::{Options, ScopeChoice};
+    use crate::messages::Publish;
+    use crate::subscription::Subscribe;
+
+    fn stream(dir: &tempfile::TempDir) -> (Coordinator, Stream) {
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options).unwrap();
+        let how = Subscribe { patterns: "c:*".to_owned(), durable: Some("me".to_owned()), ..Subscribe::default() };
+        let source = StreamSource::Subscription(Box::new(pd.subscribe(&how).unwrap()), how.durable);
+        (pd.clone(), Stream::new(&pd, source))
+    }
+
+    fn payload(item: Option<Item>) -> serde_json::Value {
+        match item {
+            Some(Item::Event(Event::Message(delivery))) => delivery.message.payload,
+            other => panic!("no message: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_read_together_is_at_hand_until_it_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pd, stream) = stream(&dir);
+        assert!(!stream.read(&Wait::at_most(Duration::ZERO)).unwrap());
+        for n in 0..3 {
+            pd.publish("c:n", &json!(n), &Publish::default()).unwrap();
+        }
+        assert!(stream.read(&Wait::default()).unwrap());
+        assert_eq!(payload(stream.take().unwrap()), 0);
+        // Something is at hand: nothing is waited for.
+        assert!(stream.read(&Wait::default()).unwrap());
+        assert_eq!(stream.take_all().unwrap().len(), 2);
+        assert!(stream.take().unwrap().is_none());
+        stream.ack(7).unwrap();
+    }
+
+    #[test]
+    fn a_read_that_waits_ends_with_the_stream_and_keeps_others_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pd, stream) = stream(&dir);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| stream.read(&Wait::default()));
+            while pd.status().unwrap().waiters.is_empty() {
+                std::thread::yield_now();
+            }
+            assert_eq!(stream.read(&Wait::default()).unwrap_err().kind(), ErrorKind::Invalid);
+            stream.close().unwrap();
+            assert!(!reader.join().unwrap().unwrap());
+        });
+        at_once(stream.ended());
+        assert!(stream.is_closed() && pd.status().unwrap().waiters.is_empty());
+        assert!(!stream.read(&Wait::default()).unwrap());
+        stream.close().unwrap();
     }
 }
