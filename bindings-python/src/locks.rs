@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portdaddy_core::{Lock, LockFilter, LockInfo, LockList, LockOptions, OnWait, Tie, Unlock, Wait};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::aio::{Converting, Going, Pending, Progress};
 use crate::args::{Callback, Text, Timeout, Ttl, Whole, flag, plain};
@@ -23,8 +24,10 @@ fn kept(py: Python<'_>, client: &Arc<Shared>, lock: Option<Lock>) -> PyResult<Py
 
 #[pymethods]
 impl Client {
-    /// Takes a lock, and gives its token and the chain that calls under it pass on.
-    #[pyo3(signature = (name, *, blocking=true, timeout=None, ttl=None, purpose=None, on_wait=None, chain=None))]
+    /// Takes a lock, and gives its token and the chain that calls under it pass on. A blocking client appends them to `grants`
+    /// as well.
+    #[pyo3(signature = (name, *, blocking=true, timeout=None, ttl=None, purpose=None, on_wait=None, chain=None,
+        grants=None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn _lock<'py>(
         slf: &Bound<'py, Self>,
@@ -35,6 +38,7 @@ impl Client {
         purpose: Option<Text>,
         on_wait: Option<Callback>,
         chain: Option<Text>,
+        grants: Option<Bound<'py, PyList>>,
     ) -> Reply<'py, Option<(i64, String)>> {
         let py = slf.py();
         let options = LockOptions {
@@ -80,7 +84,12 @@ impl Client {
         let lock = interruptibly(py, || pd.lock(&name.0, &options));
         tell(slf, &pd)?;
         let lock = lock?.map_err(|e| raised(py, &e))?;
-        kept(py, &shared, lock).map(|kept| Outcome::of(kept.into_bound(py)))
+        let kept = kept(py, &shared, lock)?.into_bound(py);
+        // A signal that came with the grant is heard as soon as this returns, when nobody would know the lock yet.
+        if let Some(grants) = grants.filter(|_| !kept.is_none()) {
+            grants.append(&kept)?;
+        }
+        Ok(Outcome::of(kept))
     }
 
     /// Releases a lock by name: the caller's own, or with `force` anyone's. With `token` it is only that grant.

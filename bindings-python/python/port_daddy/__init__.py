@@ -14,24 +14,28 @@ each other's work, in one SQLite file, with no daemon.
 from typing import TYPE_CHECKING
 
 from . import _lifecycle, _native
-from ._client import Follow, Lock, LockBlock, PortDaddy, SessionBlock, Subscription
-from ._error import PortDaddyError
+from ._client import Follow as Follow
+from ._client import Lock as Lock
+from ._client import LockBlock as LockBlock
+from ._client import PortDaddy as PortDaddy
+from ._client import SessionBlock as SessionBlock
+from ._client import Subscription as Subscription
+from ._error import ArgumentError as ArgumentError
+from ._error import PortDaddyError as PortDaddyError
 from ._errors import *
 from ._errors import __all__ as _errors
-from ._record import Record
+from ._record import Record as Record
 from ._types import *
 from ._types import __all__ as _types
 
 if TYPE_CHECKING:
-    from ._async_client import (
-        AsyncFollow,
-        AsyncLock,
-        AsyncLockBlock,
-        AsyncPortDaddy,
-        AsyncSessionBlock,
-        AsyncSubscription,
-        Taking,
-    )
+    from ._async_client import AsyncFollow as AsyncFollow
+    from ._async_client import AsyncLock as AsyncLock
+    from ._async_client import AsyncLockBlock as AsyncLockBlock
+    from ._async_client import AsyncPortDaddy as AsyncPortDaddy
+    from ._async_client import AsyncSessionBlock as AsyncSessionBlock
+    from ._async_client import AsyncSubscription as AsyncSubscription
+    from ._async_client import Taking as Taking
 
 __version__ = _native._version()
 
@@ -47,6 +51,13 @@ _ASYNC = (
 )
 
 __all__ = [
+    "ArgumentError",
+    "AsyncFollow",
+    "AsyncLock",
+    "AsyncLockBlock",
+    "AsyncPortDaddy",
+    "AsyncSessionBlock",
+    "AsyncSubscription",
     "Follow",
     "Lock",
     "LockBlock",
@@ -55,11 +66,11 @@ __all__ = [
     "Record",
     "SessionBlock",
     "Subscription",
+    "Taking",
     "__version__",
-    *_ASYNC,
-    *_errors,
-    *_types,
 ]
+__all__ += _errors
+__all__ += _types
 
 
 def __getattr__(name: str) -> object:

@@ -581,16 +581,24 @@ class PortDaddy(Notices, _native.Client):
         Raises NoAgentError, InvalidError, TimedOutError, DeadlockError (with the cycle), also for a wait in a block that
         holds the lock already; Store…Error.
         """
-        grant = self._lock(
-            name,
-            blocking=blocking,
-            timeout=timeout,
-            ttl=ttl,
-            purpose=purpose,
-            on_wait=on_wait,
-            chain=_context.chain(),
-        )
-        return None if grant is None else Lock(self, name, *grant)
+        # Ctrl-C may come between the grant and the moment at which it has a name here: it is put where it is found again.
+        grants: list[tuple[int, str]] = []
+        try:
+            grant = self._lock(
+                name,
+                blocking=blocking,
+                timeout=timeout,
+                ttl=ttl,
+                purpose=purpose,
+                on_wait=on_wait,
+                chain=_context.chain(),
+                grants=grants,
+            )
+            return None if grant is None else Lock(self, name, *grant)
+        except BaseException:
+            for token, _ in grants:
+                self._release_lock(name, token)
+            raise
 
     @overload
     def with_lock(

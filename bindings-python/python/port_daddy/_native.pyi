@@ -276,8 +276,11 @@ class Client:
         purpose: str | None = None,
         on_wait: Callable[[Any], object] | None = None,
         chain: str | None = None,
+        grants: list[Any] | None = None,
     ) -> tuple[int, str] | None:
-        """Takes a lock, and gives its token and the chain that calls under it pass on."""
+        """Takes a lock, and gives its token and the chain that calls under it pass on. A blocking client appends them
+        to `grants` as well.
+        """
 
     def unlock(self, name: str, *, force: bool = False, token: int | None = None) -> LockInfo:
         """Releases a lock by name: the caller's own, or with `force` anyone's. With `token` it is only that grant.
@@ -763,8 +766,11 @@ class AsyncClient:
         purpose: str | None = None,
         on_wait: Callable[[Any], object] | None = None,
         chain: str | None = None,
+        grants: list[Any] | None = None,
     ) -> Coroutine[Any, Any, tuple[int, str] | None]:
-        """Takes a lock, and gives its token and the chain that calls under it pass on."""
+        """Takes a lock, and gives its token and the chain that calls under it pass on. A blocking client appends them
+        to `grants` as well.
+        """
 
     def unlock(self, name: str, *, force: bool = False, token: int | None = None) -> Coroutine[Any, Any, LockInfo]:
         """Releases a lock by name: the caller's own, or with `force` anyone's. With `token` it is only that grant.
