@@ -177,13 +177,30 @@ pub(crate) struct Client {
 #[pyclass(extends = Client, subclass, frozen, module = "port_daddy._native")]
 pub(crate) struct AsyncClient;
 
-fn made(made: Made) -> Result<Shared> {
-    if let Some(scope) = made.scope.as_deref().filter(|_| made.global) {
-        return Err(Error::invalid(format!("scope {scope:?} and global_scope exclude each other"))
-            .with("option", "scope")
-            .hint("leave one of them out"));
+impl Made {
+    /// What Python's arguments say.
+    pub(crate) fn of(
+        agent_id: Option<Text>,
+        session: Option<Text>,
+        db: Option<PathText>,
+        scope: Option<Text>,
+        global: bool,
+        cwd: Option<PathText>,
+    ) -> Result<Made> {
+        let (scope, path) = (plain(scope), |path: Option<PathText>| path.map(|path| path.0));
+        if let Some(scope) = scope.as_deref().filter(|_| global) {
+            return Err(Error::invalid(format!("scope {scope:?} and global_scope exclude each other"))
+                .with("option", "scope")
+                .hint("leave one of them out"));
+        }
+        Ok(Made { agent: plain(agent_id), session: plain(session), db: path(db), scope, global, cwd: path(cwd) })
     }
-    Ok(Shared { made: Mutex::new(made), handle: Mutex::new(Handle::Unopened), later: Later::default() })
+}
+
+impl Shared {
+    fn new(made: Made) -> Arc<Shared> {
+        Arc::new(Shared { made: Mutex::new(made), handle: Mutex::new(Handle::Unopened), later: Later::default() })
+    }
 }
 
 #[pymethods]
@@ -199,15 +216,8 @@ impl Client {
         #[pyo3(from_py_with = flag)] global_scope: bool,
         cwd: Option<PathText>,
     ) -> PyResult<Client> {
-        let given = Made {
-            agent: plain(agent_id),
-            session: plain(session),
-            db: db.map(|db| db.0),
-            scope: plain(scope),
-            global: global_scope,
-            cwd: cwd.map(|cwd| cwd.0),
-        };
-        let shared = Arc::new(made(given).map_err(|e| raised(py, &e))?);
+        let made = Made::of(agent_id, session, db, scope, global_scope, cwd).map_err(|e| raised(py, &e))?;
+        let shared = Shared::new(made);
         interruptibly(py, || shared.open().map(drop))?.map_err(|e| raised(py, &e))?;
         keep(&shared);
         Ok(Client { shared, is_async: false })
@@ -285,15 +295,8 @@ impl AsyncClient {
         #[pyo3(from_py_with = flag)] global_scope: bool,
         cwd: Option<PathText>,
     ) -> PyResult<PyClassInitializer<AsyncClient>> {
-        let given = Made {
-            agent: plain(agent_id),
-            session: plain(session),
-            db: db.map(|db| db.0),
-            scope: plain(scope),
-            global: global_scope,
-            cwd: cwd.map(|cwd| cwd.0),
-        };
-        let shared = Arc::new(made(given).map_err(|e| raised(py, &e))?);
+        let made = Made::of(agent_id, session, db, scope, global_scope, cwd).map_err(|e| raised(py, &e))?;
+        let shared = Shared::new(made);
         keep(&shared);
         Ok(PyClassInitializer::from(Client { shared, is_async: true }).add_subclass(AsyncClient))
     }

@@ -35,7 +35,7 @@ mod _native {
     #[pymodule_export]
     use crate::lifecycle::{_after_fork_in_child, _after_fork_in_parent, _before_fork, _end_all, _main_thread};
     #[pymodule_export]
-    use crate::status::_version;
+    use crate::status::{_doctor, _version};
     #[pymodule_export]
     use crate::stream::{AsyncStream, Stream};
 }

@@ -6,7 +6,8 @@ use portdaddy_core::{Check, Status};
 use pyo3::prelude::*;
 
 use crate::aio::Pending;
-use crate::client::{Client, Outcome, Reply, interruptibly, now};
+use crate::args::{PathText, Text, flag};
+use crate::client::{Client, Made, Outcome, Reply, interruptibly, now};
 use crate::error::{closed, raised};
 use crate::types::to_python;
 
@@ -32,6 +33,22 @@ impl Client {
         }
         to_python(py, &interruptibly(py, look)?).map(Outcome::of)
     }
+}
+
+/// What `PortDaddy.doctor` finds for a client that was made with these arguments, also where it can't be made.
+#[pyfunction]
+#[pyo3(signature = (agent_id=None, *, session=None, db=None, scope=None, global_scope=false, cwd=None))]
+pub(crate) fn _doctor<'py>(
+    py: Python<'py>,
+    agent_id: Option<Text>,
+    session: Option<Text>,
+    db: Option<PathText>,
+    scope: Option<Text>,
+    #[pyo3(from_py_with = flag)] global_scope: bool,
+    cwd: Option<PathText>,
+) -> Reply<'py, Vec<Check>> {
+    let made = Made::of(agent_id, session, db, scope, global_scope, cwd).map_err(|e| raised(py, &e))?;
+    to_python(py, &interruptibly(py, || portdaddy_core::doctor(made.options()))?).map(Outcome::of)
 }
 
 /// The version of the library.

@@ -20,6 +20,7 @@ from ._client import LockBlock as LockBlock
 from ._client import PortDaddy as PortDaddy
 from ._client import SessionBlock as SessionBlock
 from ._client import Subscription as Subscription
+from ._client import doctor as doctor
 from ._error import ArgumentError as ArgumentError
 from ._error import PortDaddyError as PortDaddyError
 from ._errors import *
@@ -68,6 +69,7 @@ __all__ = [
     "Subscription",
     "Taking",
     "__version__",
+    "doctor",
 ]
 __all__ += _errors
 __all__ += _types

@@ -15,6 +15,7 @@ from ._errors import NoSessionError
 from ._shared import Notices, Patience, ended_well, forked, held, lease_lost, lost, reason, reopen, unpicklable
 from ._types import (
     Activity,
+    Check,
     ClaimedFiles,
     Conflict,
     Delivery,
@@ -670,3 +671,17 @@ class PortDaddy(Notices, _native.Client):
         if self.closed:
             raise unpicklable(self, "it was closed")
         return reopen, (type(self), self._reopening())
+
+
+def doctor(
+    agent_id: str | None = None,
+    *,
+    session: str | None = None,
+    db: str | os.PathLike[str] | None = None,
+    scope: str | None = None,
+    global_scope: bool = False,
+    cwd: str | os.PathLike[str] | None = None,
+) -> tuple[Check, ...]:
+    """What `PortDaddy.doctor` finds for a client that would be made with these arguments: also where it can't be made, which
+    is then one of the answers."""
+    return _native._doctor(agent_id, session=session, db=db, scope=scope, global_scope=global_scope, cwd=cwd)

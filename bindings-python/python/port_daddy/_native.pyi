@@ -40,37 +40,22 @@ from ._types import (
 )
 
 __all__ = [
-
     "Pending",
-
     "Mailbox",
-
     "Call",
-
     "Client",
-
     "AsyncClient",
-
     "Stream",
-
     "AsyncStream",
-
     "_error_codes",
-
     "_error_of",
-
     "_main_thread",
-
     "_before_fork",
-
     "_after_fork_in_parent",
-
     "_after_fork_in_child",
-
     "_end_all",
-
+    "_doctor",
     "_version",
-
 ]
 
 @final
@@ -1143,6 +1128,17 @@ def _after_fork_in_child() -> None:
 
 def _end_all(in_order: bool) -> None:
     """At the end of the process: lets go of all that its clients hold, in order or as a crash would."""
+
+def _doctor(
+    agent_id: str | None = None,
+    *,
+    session: str | None = None,
+    db: str | os.PathLike[str] | None = None,
+    scope: str | None = None,
+    global_scope: bool = False,
+    cwd: str | os.PathLike[str] | None = None,
+) -> tuple[Check, ...]:
+    """What `PortDaddy.doctor` finds for a client that was made with these arguments, also where it can't be made."""
 
 def _version() -> str:
     """The version of the library."""

@@ -45,8 +45,8 @@ pub(crate) fn print(module: &Module, model: &Model) -> Result<String> {
         all.push(quoted(&function.name));
     }
     // Modules in Rust have one, which checkers compare.
-    let all = bracketed("\n__all__ = [", &all, "]");
-    Ok(HEAD.to_owned() + &imports(&printer.used, model) + &all + &body)
+    let all = bracketed("__all__ = [", &all, "]");
+    Ok(HEAD.to_owned() + &imports(&printer.used, model) + "\n" + &all + &body)
 }
 
 fn told(method: &Method, name: &str, e: &str) -> String {
