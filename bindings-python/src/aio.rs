@@ -171,9 +171,10 @@ impl Post {
 }
 
 /// A coroutine that waits for its call to end.
-struct Addressee {
-    future: Py<PyAny>,
-    told: Option<Py<PyAny>>,
+enum Addressee {
+    Caller { future: Py<PyAny>, told: Option<Py<PyAny>> },
+    /// It has given the call up, and only wants to know that nothing is left of it.
+    GivenUp { ended: Py<PyAny> },
 }
 
 /// Where the calls of one client end, on the thread of one event loop.
@@ -224,17 +225,18 @@ impl Mailbox {
         let mailbox = shared.later.mailbox(event_loop)?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (waits, cancel) = (matches!(job, Job::Waiting(..)), Cancel::new());
-        lock(&mailbox.get().calls).insert(number, Addressee { future, told });
+        let given_up = Arc::new(AtomicBool::new(false));
+        lock(&mailbox.get().calls).insert(number, Addressee::Caller { future, told });
         let post = Arc::clone(&mailbox.get().post);
         let duty = Duty { post: Arc::clone(&post), number, done: false };
         let begun = match job {
             Job::Brief(f) => shared.later.spawn(async move { duty.end(f()) }),
             Job::Waiting(f, on) => {
-                let cancel = cancel.clone();
+                let (cancel, given_up) = (cancel.clone(), Arc::clone(&given_up));
                 let run = async move {
-                    let ended = f(cancel.clone(), Progress { post, call: number }).await;
+                    let ended = f(cancel, Progress { post, call: number }).await;
                     // What was granted to one who has given up is undone here, not on the loop's thread.
-                    duty.end(if cancel.is_cancelled() { Err(cancelled()) } else { ended });
+                    duty.end(if given_up.load(Ordering::SeqCst) { Err(cancelled()) } else { ended });
                 };
                 match on {
                     Some(pd) => {
@@ -246,7 +248,7 @@ impl Mailbox {
             }
         };
         match begun {
-            Ok(()) => Ok(Call { mailbox, number, cancel, waits }),
+            Ok(()) => Ok(Call { mailbox, number, cancel, given_up, waits }),
             Err(e) => {
                 lock(&mailbox.get().calls).remove(&number);
                 Err(raised(py, &e))
@@ -292,22 +294,24 @@ impl Mailbox {
         let letters = std::mem::take(&mut *lock(&self.post.letters));
         for letter in letters {
             match letter {
-                Letter::Ended(call, ended) => {
-                    let Some(addressee) = lock(&self.calls).remove(&call) else { continue };
-                    let future = addressee.future.bind(py);
-                    if future.call_method0(intern!(py, "done"))?.extract()? {
-                        continue;
+                Letter::Ended(call, outcome) => {
+                    let addressee = lock(&self.calls).remove(&call);
+                    match addressee {
+                        Some(Addressee::Caller { future, .. }) => settle(future.bind(py), outcome)?,
+                        Some(Addressee::GivenUp { ended }) => {
+                            // What came all the same is undone.
+                            py.detach(|| drop(outcome));
+                            settle(ended.bind(py), Ok(converting(())))?;
+                        }
+                        None => py.detach(|| drop(outcome)),
                     }
-                    match ended.map_err(|e| raised(py, &e)).and_then(|value| value(py)) {
-                        Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
-                        Err(e) => future.call_method1(intern!(py, "set_exception"), (e,))?,
-                    };
                 }
                 Letter::Progress(call, value) => {
-                    let told = lock(&self.calls).get(&call).and_then(|a| a.told.as_ref().map(|told| told.clone_ref(py)));
-                    if let Some(told) = told
-                        && let Err(e) = value(py).and_then(|value| told.call1(py, (value,)))
-                    {
+                    let told = match lock(&self.calls).get(&call) {
+                        Some(Addressee::Caller { told: Some(told), .. }) => told.clone_ref(py),
+                        _ => continue,
+                    };
+                    if let Err(e) = value(py).and_then(|value| told.call1(py, (value,))) {
                         e.write_unraisable(py, Some(told.bind(py)));
                     }
                 }
@@ -317,12 +321,27 @@ impl Mailbox {
     }
 }
 
+/// Sets how a call ended, unless nobody waits for it any more.
+fn settle(future: &Bound<'_, PyAny>, outcome: Ended) -> PyResult<()> {
+    let py = future.py();
+    if future.call_method0(intern!(py, "done"))?.extract()? {
+        py.detach(|| drop(outcome));
+        return Ok(());
+    }
+    match outcome.map_err(|e| raised(py, &e)).and_then(|value| value(py)) {
+        Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
+        Err(e) => future.call_method1(intern!(py, "set_exception"), (e,))?,
+    };
+    Ok(())
+}
+
 /// A call that has begun.
 #[pyclass(frozen, module = "port_daddy._native")]
 pub(crate) struct Call {
     mailbox: Py<Mailbox>,
     number: u64,
     cancel: Cancel,
+    given_up: Arc<AtomicBool>,
     waits: bool,
 }
 
@@ -330,16 +349,16 @@ pub(crate) struct Call {
 impl Call {
     /// Gives the call up. If it waits, `ended` is done once nothing of it is left, and this gives true; otherwise what it
     /// does it may have done.
-    fn _cancel(&self, py: Python<'_>, ended: Py<PyAny>) -> bool {
+    fn _cancel(&self, ended: Py<PyAny>) -> bool {
         let mut calls = lock(&self.mailbox.get().calls);
         let Some(addressee) = calls.remove(&self.number) else { return false };
         if self.waits {
-            calls.insert(self.number, Addressee { future: ended, told: None });
+            calls.insert(self.number, Addressee::GivenUp { ended });
         }
         drop(calls);
         drop(addressee);
+        self.given_up.store(true, Ordering::SeqCst);
         self.cancel.cancel();
-        let _ = py;
         self.waits
     }
 }

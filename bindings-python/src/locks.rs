@@ -14,18 +14,26 @@ use crate::lifecycle;
 use crate::types::to_python;
 
 /// What Python keeps of a grant: its token, and what calls under the lock pass on. Its client lives as long.
-fn kept(py: Python<'_>, client: &Arc<Shared>, lock: Option<Lock>) -> PyResult<Py<PyAny>> {
+/// The caller may be interrupted or cancelled before it has a name for what it gets: it finds it in `grants`, too.
+fn kept(
+    py: Python<'_>,
+    client: &Arc<Shared>,
+    lock: Option<Lock>,
+    grants: Option<&Py<PyList>>,
+) -> PyResult<Py<PyAny>> {
     let Some(lock) = lock else { return Ok(py.None()) };
-    let kept = (lock.token(), lock.chain()).into_pyobject(py)?.into_any().unbind();
+    let kept = (lock.token(), lock.chain()).into_pyobject(py)?;
+    if let Some(grants) = grants {
+        grants.bind(py).append(&kept)?;
+    }
     lifecycle::holds(client, lock.token());
     lock.leave();
-    Ok(kept)
+    Ok(kept.into_any().unbind())
 }
 
 #[pymethods]
 impl Client {
-    /// Takes a lock, and gives its token and the chain that calls under it pass on. A blocking client appends them to `grants`
-    /// as well.
+    /// Takes a lock, and gives its token and the chain that calls under it pass on. They are appended to `grants` as well.
     #[pyo3(signature = (name, *, blocking=true, timeout=None, ttl=None, purpose=None, on_wait=None, chain=None,
         grants=None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
@@ -38,7 +46,7 @@ impl Client {
         purpose: Option<Text>,
         on_wait: Option<Callback>,
         chain: Option<Text>,
-        grants: Option<Bound<'py, PyList>>,
+        grants: Option<Py<PyList>>,
     ) -> Reply<'py, Option<(i64, String)>> {
         let py = slf.py();
         let options = LockOptions {
@@ -63,7 +71,7 @@ impl Client {
                         options.on_wait = Some(tell);
                     }
                     let lock = shared.open()?.lock_async(&name.0, &options).await?;
-                    let converting: Converting = Box::new(move |py| kept(py, &shared, lock));
+                    let converting: Converting = Box::new(move |py| kept(py, &shared, lock, grants.as_ref()));
                     Ok(converting)
                 })
             };
@@ -84,12 +92,7 @@ impl Client {
         let lock = interruptibly(py, || pd.lock(&name.0, &options));
         tell(slf, &pd)?;
         let lock = lock?.map_err(|e| raised(py, &e))?;
-        let kept = kept(py, &shared, lock)?.into_bound(py);
-        // A signal that came with the grant is heard as soon as this returns, when nobody would know the lock yet.
-        if let Some(grants) = grants.filter(|_| !kept.is_none()) {
-            grants.append(&kept)?;
-        }
-        Ok(Outcome::of(kept))
+        kept(py, &shared, lock, grants.as_ref()).map(|kept| Outcome::of(kept.into_bound(py)))
     }
 
     /// Releases a lock by name: the caller's own, or with `force` anyone's. With `token` it is only that grant.

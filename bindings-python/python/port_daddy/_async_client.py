@@ -136,9 +136,16 @@ class Taking(Generic[L]):
         self._lock: AsyncLock | None = None
 
     async def _take(self) -> Any:
-        # The locks that are stood under are those of the task that waits.
-        grant = await self._client._lock(self._name, **self._options, chain=_context.chain())
-        return None if grant is None else AsyncLock(self._client, self._name, *grant)
+        # The task may be cancelled between the grant and the moment at which it goes on: it finds it here.
+        grants: list[tuple[int, str]] = []
+        try:
+            # The locks that are stood under are those of the task that waits.
+            grant = await self._client._lock(self._name, **self._options, chain=_context.chain(), grants=grants)
+            return None if grant is None else AsyncLock(self._client, self._name, *grant)
+        except BaseException:
+            for token, _ in grants:
+                await self._client._release_lock(self._name, token)
+            raise
 
     def __await__(self) -> Generator[Any, Any, L]:
         return self._take().__await__()

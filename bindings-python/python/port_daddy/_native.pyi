@@ -263,8 +263,8 @@ class Client:
         chain: str | None = None,
         grants: list[Any] | None = None,
     ) -> tuple[int, str] | None:
-        """Takes a lock, and gives its token and the chain that calls under it pass on. A blocking client appends them
-        to `grants` as well.
+        """Takes a lock, and gives its token and the chain that calls under it pass on. They are appended to `grants` as
+        well.
         """
 
     def unlock(self, name: str, *, force: bool = False, token: int | None = None) -> LockInfo:
@@ -753,8 +753,8 @@ class AsyncClient:
         chain: str | None = None,
         grants: list[Any] | None = None,
     ) -> Coroutine[Any, Any, tuple[int, str] | None]:
-        """Takes a lock, and gives its token and the chain that calls under it pass on. A blocking client appends them
-        to `grants` as well.
+        """Takes a lock, and gives its token and the chain that calls under it pass on. They are appended to `grants` as
+        well.
         """
 
     def unlock(self, name: str, *, force: bool = False, token: int | None = None) -> Coroutine[Any, Any, LockInfo]:
