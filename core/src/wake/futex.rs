@@ -119,7 +119,9 @@ mod tests {
                 let sleeper = scope.spawn(move || {
                     // SAFETY: the calling thread's own name.
                     said.send(unsafe { libc::pthread_self() }).unwrap();
-                    interrupt::interruptible(|| false, || sleep(&words, Duration::from_secs(600)));
+                    let slept = Instant::now();
+                    interrupt::interruptible(|| false, || sleep(&words, Duration::from_secs(30)));
+                    assert!(slept.elapsed() < Duration::from_secs(30));
                 });
                 let thread = heard.recv().unwrap();
                 while !sleeper.is_finished() {

@@ -48,6 +48,15 @@ fn held(pd: &Coordinator, name: &str) -> Lock {
     pd.lock(name, &LockOptions { blocking: false, ..LockOptions::default() }).unwrap().unwrap()
 }
 
+/// How many descriptors of SQLite's files this process has.
+fn opened(db: &std::path::Path) -> usize {
+    let files = ["", "-wal", "-shm"].map(|end| format!("{}{end}", db.display()));
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    links
+        .filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| files.iter().any(|f| to.as_os_str() == &**f)))
+        .count()
+}
+
 fn is_sound(store: &TempStore) {
     let conn = rusqlite::Connection::open(store.db()).unwrap();
     let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
@@ -152,15 +161,17 @@ fn threads_that_wait_go_on_after_forks() {
     let holder = Coordinator::open(role.options().agent("holder")).unwrap();
     let lock = held(&holder, "m");
     std::thread::scope(|scope| {
-        let locks = scope.spawn(|| pd.lock("m", &LockOptions::default()).unwrap().unwrap());
+        let locks = scope.spawn(|| {
+            pd.lock("m", &LockOptions { wait: Wait::at_most(LONG), ..LockOptions::default() }).unwrap().unwrap()
+        });
         let hears = scope.spawn(|| {
             let mut subscription = pd.subscribe(&Subscribe { patterns: "go".into(), ..Subscribe::default() }).unwrap();
-            subscription.next(&Wait::default()).unwrap()
+            subscription.next(&Wait::at_most(LONG)).unwrap()
         });
         let mut follower = pd.follow_notes_from(&NoteFilter::default()).unwrap();
         let follows = scope.spawn(move || {
             for n in 0..CHILDREN * NOTES {
-                assert!(follower.next(&Wait::default()).unwrap().is_some(), "{n}");
+                assert!(follower.next(&Wait::at_most(LONG)).unwrap().is_some(), "{n}");
             }
         });
         let deadline = Instant::now() + LONG;
@@ -171,7 +182,9 @@ fn threads_that_wait_go_on_after_forks() {
         let mut children = Vec::new();
         for n in 0..CHILDREN {
             children.push(fork(vec![pd.clone(), holder.clone()], || {
+                assert_eq!(opened(&role.db), 0, "a connection of the parent's came along");
                 let own = role.open();
+                assert!(opened(&role.db) > 0);
                 for i in 0..NOTES {
                     note(&own, format!("child {n} {i}"));
                 }

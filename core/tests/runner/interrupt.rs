@@ -49,6 +49,10 @@ fn locked(store: &TempStore) -> Connection {
     conn
 }
 
+fn waiting_long() -> LockOptions {
+    LockOptions { wait: Wait::at_most(LONG), ..LockOptions::default() }
+}
+
 /// Gives up when it is asked for this time.
 fn at_ask(last: u32) -> impl FnMut() -> bool {
     let mut asked = 0;
@@ -69,9 +73,9 @@ fn an_interrupted_waiter_leaves_its_place_to_the_next() {
         let interrupted = AtomicBool::new(false);
         let check = || interrupted.load(Ordering::SeqCst);
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| interruptible(&check, || b.lock("m", &LockOptions::default()).map(|_| ())));
+            let waiter = scope.spawn(|| interruptible(&check, || b.lock("m", &waiting_long()).map(|_| ())));
             until("b waits", || waiting(&a, "m") == ["b"]);
-            let next = scope.spawn(|| c.lock("m", &LockOptions::default()).unwrap().unwrap().release());
+            let next = scope.spawn(|| c.lock("m", &waiting_long()).unwrap().unwrap().release());
             until("c waits, too", || waiting(&a, "m") == ["b", "c"]);
             interrupted.store(true, Ordering::SeqCst);
             let error = waiter.join().unwrap().unwrap_err();
@@ -97,14 +101,14 @@ fn a_lock_granted_while_its_waiter_is_interrupted_is_nobody_s_or_the_next_one_s(
                 // The holder lets go when the waiter is just being interrupted.
                 let check = || {
                     if next {
-                        third = Some(scope.spawn(|| c.lock("m", &LockOptions::default()).unwrap().unwrap()));
+                        third = Some(scope.spawn(|| c.lock("m", &waiting_long()).unwrap().unwrap()));
                         until("c waits, too", || waiting(&a, "m") == ["b", "c"]);
                     }
                     lock.take().expect("asked once").release().unwrap();
                     assert_eq!(a.lock_info("m").unwrap().unwrap().agent, "b");
                     true
                 };
-                let refused = interruptible(check, || b.lock("m", &LockOptions::default()));
+                let refused = interruptible(check, || b.lock("m", &waiting_long()));
                 assert_eq!(kind(refused), Some(ErrorKind::Cancelled));
                 assert_eq!(third.is_some(), next);
                 if let Some(third) = third {
@@ -125,20 +129,21 @@ fn every_wait_can_be_interrupted() {
         let store = TempStore::running();
         let pd = Coordinator::open(store.options().agent("a").poll(poll)).unwrap();
         note(&pd, "something").unwrap();
-        let forever = Wait::default();
+        // An error is told from it, too.
+        let long = Wait::at_most(LONG);
         let mut subscription = pd.subscribe(&Subscribe { patterns: "c".into(), ..Subscribe::default() }).unwrap();
         let mut notes = pd.follow_notes_from(&NoteFilter { after_seq: Some(1_000), ..NoteFilter::default() }).unwrap();
         let newest = pd.activity(&ActivityFilter::default()).unwrap().entries.iter().map(|e| e.seq).max();
         let filter = ActivityFilter { after_seq: newest, kind: Some("none.".into()), ..ActivityFilter::default() };
         let mut activity = pd.follow_activity_from(&filter).unwrap();
-        let ended = [
-            kind(interruptible(at_ask(3), || pd.wait_for_signal("c", &forever))),
-            kind(interruptible(at_ask(3), || pd.wait_for_service(&["nobody:here"], &forever))),
-            kind(interruptible(at_ask(3), || subscription.next(&forever))),
-            kind(interruptible(at_ask(3), || notes.next(&forever))),
-            kind(interruptible(at_ask(3), || activity.next(&forever))),
-        ];
-        assert_eq!(ended, [Some(ErrorKind::Cancelled); 5]);
+        assert_eq!(kind(interruptible(at_ask(3), || pd.wait_for_signal("c", &long))), Some(ErrorKind::Cancelled));
+        assert_eq!(
+            kind(interruptible(at_ask(3), || pd.wait_for_service(&["nobody:here"], &long))),
+            Some(ErrorKind::Cancelled)
+        );
+        assert_eq!(kind(interruptible(at_ask(3), || subscription.next(&long))), Some(ErrorKind::Cancelled));
+        assert_eq!(kind(interruptible(at_ask(3), || notes.next(&long))), Some(ErrorKind::Cancelled));
+        assert_eq!(kind(interruptible(at_ask(3), || activity.next(&long))), Some(ErrorKind::Cancelled));
         // The subscription itself goes on.
         pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
         assert!(subscription.next(&Wait::at_most(LONG)).unwrap().is_some());
@@ -180,7 +185,7 @@ fn once_interrupted_nothing_waits_any_more() {
         assert_eq!(kind(note(&pd, "two")), Some(ErrorKind::Cancelled));
         other.execute_batch("ROLLBACK").unwrap();
         note(&pd, "what needs no wait goes on").unwrap();
-        assert_eq!(kind(pd.lock("m", &LockOptions::default())), Some(ErrorKind::Cancelled));
+        assert_eq!(kind(pd.lock("m", &waiting_long())), Some(ErrorKind::Cancelled));
     });
     assert_eq!(notes(&pd), ["before", "what needs no wait goes on"]);
     assert!(waiting(&pd, "m").is_empty());
@@ -196,6 +201,7 @@ fn a_check_that_goes_on_leaves_a_write_its_whole_patience() {
     let (begun, mut asked) = (Instant::now(), 0);
     let check = || {
         asked += 1;
+        assert!(asked < 1_000, "it begins anew each time");
         false
     };
     assert_eq!(kind(interruptible(check, || note(&pd, "too late"))), Some(ErrorKind::StoreBusy));
@@ -276,7 +282,7 @@ fn cleaning_up_waits_for_the_write_lock_all_the_same() {
             });
             true
         };
-        assert_eq!(kind(interruptible(check, || b.lock("m", &LockOptions::default()))), Some(ErrorKind::Cancelled));
+        assert_eq!(kind(interruptible(check, || b.lock("m", &waiting_long()))), Some(ErrorKind::Cancelled));
     });
     assert!(waiting(&a, "m").is_empty());
     lock.release().unwrap();
@@ -322,8 +328,8 @@ fn a_signal_ends_a_wait() {
     let ended = interruptible(
         || SIGNALLED.load(Ordering::SeqCst),
         || match role.name.as_str() {
-            "lock" => pd.lock("m", &LockOptions::default()).map(|_| ()),
-            _ => pd.wait_for_signal("c", &Wait::default()).map(|_| ()),
+            "lock" => pd.lock("m", &waiting_long()).map(|_| ()),
+            _ => pd.wait_for_signal("c", &Wait::at_most(LONG)).map(|_| ()),
         },
     );
     role.say(ended.unwrap_err().kind().code());
