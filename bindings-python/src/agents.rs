@@ -4,7 +4,8 @@ use portdaddy_core::{Agent, AgentFilter, AgentList, NewSession, Registration, Se
 use pyo3::prelude::*;
 
 use crate::args::{Files, Text, flag, plain};
-use crate::client::{Client, Reply, now};
+use crate::client::{Client, Reply, now, now_and};
+use crate::sessions::{goes_on, over};
 
 #[pymethods]
 impl Client {
@@ -20,12 +21,8 @@ impl Client {
         purpose: Option<Text>,
         r#type: Option<Text>,
     ) -> Reply<'py, Agent> {
-        let registration = Registration {
-            name: plain(name),
-            identity: plain(identity),
-            purpose: plain(purpose),
-            kind: plain(r#type),
-        };
+        let registration =
+            Registration { name: plain(name), identity: plain(identity), purpose: plain(purpose), kind: plain(r#type) };
         now(slf, move |pd| pd.register_agent(&registration))
     }
 
@@ -50,7 +47,12 @@ impl Client {
     ///
     /// Raises InvalidError for a project that is none, Store…Error.
     #[pyo3(signature = (*, all=false, project=None, left=false))]
-    fn agents<'py>(slf: &Bound<'py, Self>, #[pyo3(from_py_with = flag)] all: bool, project: Option<Text>, #[pyo3(from_py_with = flag)] left: bool) -> Reply<'py, AgentList> {
+    fn agents<'py>(
+        slf: &Bound<'py, Self>,
+        #[pyo3(from_py_with = flag)] all: bool,
+        project: Option<Text>,
+        #[pyo3(from_py_with = flag)] left: bool,
+    ) -> Reply<'py, AgentList> {
         let filter = AgentFilter { all, project: plain(project), left };
         now(slf, move |pd| pd.agents(&filter))
     }
@@ -86,7 +88,7 @@ impl Client {
         };
         let files = files.map(|files| files.0).unwrap_or_default();
         let session = NewSession { purpose: purpose.0, files, force, phase: plain(phase), identity };
-        now(slf, move |pd| pd.begin(&registration, &session))
+        now_and(slf, move |pd| pd.begin(&registration, &session), |client, started| goes_on(client, &started.session))
     }
 
     /// Ends the caller's session as completed, with a last note if one is given.
@@ -94,7 +96,7 @@ impl Client {
     /// Raises what end_session raises.
     #[pyo3(signature = (note=None))]
     fn done<'py>(slf: &Bound<'py, Self>, note: Option<Text>) -> Reply<'py, Session> {
-        now(slf, move |pd| pd.done(plain(note).as_deref()))
+        now_and(slf, move |pd| pd.done(plain(note).as_deref()), over)
     }
 
     /// Who the caller is taken to be, and where it stands. Writes nothing.

@@ -119,12 +119,15 @@ impl Later {
         Ok(())
     }
 
-    /// Ends the thread, and takes the descriptor out of its loop. What was begun still ends.
+    /// Ends the thread, and leaves the loop as soon as what was begun has ended.
     pub(crate) fn stop(&self, py: Python<'_>) -> PyResult<()> {
         let worker = lock(&self.worker).take();
         drop(worker);
         let mailbox = lock(&self.mailbox).take();
-        mailbox.map_or(Ok(()), |mailbox| mailbox.get().leave(py))
+        mailbox.map_or(Ok(()), |mailbox| {
+            mailbox.get().leaving.store(true, Ordering::SeqCst);
+            mailbox.get().leave_if_over(py)
+        })
     }
 
     /// The mailbox in this loop.
@@ -172,9 +175,14 @@ impl Post {
 
 /// A coroutine that waits for its call to end.
 enum Addressee {
-    Caller { future: Py<PyAny>, told: Option<Py<PyAny>> },
+    Caller {
+        future: Py<PyAny>,
+        told: Option<Py<PyAny>>,
+    },
     /// It has given the call up, and only wants to know that nothing is left of it.
-    GivenUp { ended: Py<PyAny> },
+    GivenUp {
+        ended: Py<PyAny>,
+    },
 }
 
 /// Where the calls of one client end, on the thread of one event loop.
@@ -185,6 +193,8 @@ pub(crate) struct Mailbox {
     post: Arc<Post>,
     /// Touched with the GIL alone.
     calls: Mutex<HashMap<u64, Addressee>>,
+    /// The client is closed: nothing more begins here.
+    leaving: AtomicBool,
 }
 
 impl Mailbox {
@@ -195,13 +205,17 @@ impl Mailbox {
         bell.set_nonblocking(true)?;
         let post = Arc::new(Post { letters: Mutex::default(), bell, rung: AtomicBool::new(false) });
         let fd = ear.as_raw_fd();
-        let this = Py::new(py, Mailbox { event_loop: event_loop.clone().unbind(), ear, post, calls: Mutex::default() })?;
+        let (event_loop_of, calls, leaving) = (event_loop.clone().unbind(), Mutex::default(), AtomicBool::new(false));
+        let this = Py::new(py, Mailbox { event_loop: event_loop_of, ear, post, calls, leaving })?;
         let deliver = this.bind(py).getattr(intern!(py, "_deliver"))?;
         event_loop.call_method1(intern!(py, "add_reader"), (fd, deliver))?;
         Ok(this)
     }
 
-    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+    fn leave_if_over(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.leaving.load(Ordering::SeqCst) || !lock(&self.calls).is_empty() {
+            return Ok(());
+        }
         let event_loop = self.event_loop.bind(py);
         if !event_loop.call_method0(intern!(py, "is_closed"))?.extract::<bool>()? {
             event_loop.call_method1(intern!(py, "remove_reader"), (self.ear.as_raw_fd(),))?;
@@ -234,9 +248,12 @@ impl Mailbox {
             Job::Waiting(f, on) => {
                 let (cancel, given_up) = (cancel.clone(), Arc::clone(&given_up));
                 let run = async move {
-                    let ended = f(cancel, Progress { post, call: number }).await;
-                    // What was granted to one who has given up is undone here, not on the loop's thread.
-                    duty.end(if given_up.load(Ordering::SeqCst) { Err(cancelled()) } else { ended });
+                    let mut ended = f(cancel, Progress { post, call: number }).await;
+                    if given_up.load(Ordering::SeqCst) {
+                        // What was granted to one who has given up is undone here, before that one hears of the end.
+                        ended = Err(cancelled());
+                    }
+                    duty.end(ended);
                 };
                 match on {
                     Some(pd) => {
@@ -317,7 +334,7 @@ impl Mailbox {
                 }
             }
         }
-        Ok(())
+        self.leave_if_over(py)
     }
 }
 

@@ -84,10 +84,10 @@ fn path(obj: &Bound<'_, PyAny>) -> PyResult<String> {
     if obj.is_instance_of::<PyString>() {
         return text(obj);
     }
-    match obj.call_method0(intern!(obj.py(), "__fspath__")) {
-        Ok(path) => text(&path),
-        Err(_) => Err(wrong_type("a str or a path", obj)),
+    if !obj.hasattr(intern!(obj.py(), "__fspath__"))? {
+        return Err(wrong_type("a str or a path", obj));
     }
+    text(&obj.call_method0(intern!(obj.py(), "__fspath__"))?)
 }
 
 impl FromPyObject<'_, '_> for PathText {
@@ -219,6 +219,13 @@ fn seconds(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     Ok(obj.extract().unwrap_or(f64::INFINITY))
 }
 
+/// How long a wait of several calls may take, in seconds; none for ever.
+#[pyfunction]
+#[pyo3(signature = (timeout=None))]
+pub(crate) fn _seconds(timeout: Option<Timeout>) -> Option<f64> {
+    Timeout::of(timeout).map(|timeout| timeout.as_secs_f64())
+}
+
 /// How long to wait; none for ever, which is also what a clock can't count.
 pub(crate) struct Timeout(pub(crate) Option<Duration>);
 
@@ -334,9 +341,9 @@ fn value(obj: &Bound<'_, PyAny>, steps: &mut Vec<Step>) -> PyResult<Value> {
     }
     if obj.is_instance_of::<PyFloat>() {
         let number: f64 = obj.extract()?;
-        return Number::from_f64(number)
-            .map(Value::Number)
-            .ok_or_else(|| there(py, steps, invalid(py, format!("is {obj}, which JSON can't hold: pass None, or a str"))));
+        return Number::from_f64(number).map(Value::Number).ok_or_else(|| {
+            there(py, steps, invalid(py, format!("is {obj}, which JSON can't hold: pass None, or a str")))
+        });
     }
     if steps.len() > DEEPEST {
         return Err(invalid(py, "is nested too deeply: at most 100 levels"));
@@ -391,7 +398,10 @@ impl FromPyObject<'_, '_> for Replay {
 
     fn extract(obj: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         if !obj.is_instance_of::<PyString>() {
-            let seq = Whole::extract(obj).map_err(|_| wrong_type("latest, none, all or a seq", &obj))?;
+            if !obj.is_instance_of::<PyInt>() || obj.is_instance_of::<PyBool>() {
+                return Err(wrong_type("latest, none, all or a seq", &obj));
+            }
+            let seq = Whole::extract(obj)?;
             return Ok(Replay(portdaddy_core::Replay::After(seq.0)));
         }
         match text(&obj)?.as_str() {

@@ -13,9 +13,10 @@ use portdaddy_core::{Coordinator, Error, Options, Result, ScopeChoice, Source, W
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+
 use serde::Serialize;
 
-use crate::aio::{Call, Going, Later, Mailbox, Pending, converting};
+use crate::aio::{Call, Converting, Going, Later, Mailbox, Pending, converting};
 use crate::args::{PathText, Text, flag, plain};
 use crate::error::{closed, raised};
 use crate::lifecycle::{OPENING, is_main_thread, keep, let_go_of_all};
@@ -166,11 +167,26 @@ impl Shared {
     }
 }
 
+/// Drops what waits for the store, in a thread that has the GIL, without it: a fork that keeps writers out may be waiting
+/// for the GIL.
+pub(crate) fn without_gil(f: impl FnOnce() + Send) {
+    Python::attach(|py| py.detach(f));
+}
+
 /// A client of the shared database whose calls block until they are done.
 #[pyclass(subclass, frozen, module = "port_daddy._native")]
 pub(crate) struct Client {
     pub(crate) shared: Arc<Shared>,
     pub(crate) is_async: bool,
+}
+
+impl Drop for Client {
+    /// Forgotten: closed in order, unless it has something at stake or calls that go on.
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.shared) == 1 {
+            without_gil(|| self.shared.end(Coordinator::close));
+        }
+    }
 }
 
 /// A client of the shared database whose operations are coroutines.
@@ -324,13 +340,34 @@ where
     T: Serialize + Send + 'static,
     F: FnOnce(&Coordinator) -> Result<T> + Send + 'static,
 {
+    now_and(client, f, |_, _| ())
+}
+
+/// The same, and does something with the result where it succeeded, with the GIL.
+pub(crate) fn now_and<'py, T, F, G>(client: &Bound<'py, Client>, f: F, then: G) -> Reply<'py, T>
+where
+    T: Serialize + Send + 'static,
+    F: FnOnce(&Coordinator) -> Result<T> + Send + 'static,
+    G: FnOnce(&Arc<Shared>, &T) + Send + 'static,
+{
     let (py, this) = (client.py(), client.get());
+    let shared = Arc::clone(&this.shared);
     if this.is_async {
-        let shared = Arc::clone(&this.shared);
-        return Pending::brief(move || f(&shared.open()?)).coroutine(client, None).map(Outcome::of);
+        let job = move || {
+            let value = f(&shared.open()?)?;
+            let done: Converting = Box::new(move |py| {
+                then(&shared, &value);
+                to_python(py, &value).map(Bound::unbind)
+            });
+            Ok(done)
+        };
+        return Pending::brief_of(job).coroutine(client, None).map(Outcome::of);
     }
-    let pd = this.shared.coordinator(py).map_err(|e| raised(py, &e))?;
+    let pd = shared.coordinator(py).map_err(|e| raised(py, &e))?;
     let result = interruptibly(py, || f(&pd));
+    if let Ok(Ok(value)) = &result {
+        then(&shared, value);
+    }
     answer(client, &pd, result)
 }
 

@@ -51,7 +51,10 @@ pub(crate) fn _error_of(py: Python<'_>, code: &str) -> PyResult<Py<PyAny>> {
     let Some(kind) = ErrorKind::ALL.iter().find(|kind| kind.code() == code) else {
         return Err(raised(py, &Error::invalid(format!("there is no code {code:?}"))));
     };
-    let error = Error::new(*kind, "no \"luck\"").with("held_by", serde_json::json!({"agent_name": "a"})).hint("wait").caused_by("bad luck");
+    let error = Error::new(*kind, "no \"luck\"")
+        .with("held_by", serde_json::json!({"agent_name": "a"}))
+        .hint("wait")
+        .caused_by("bad luck");
     Ok(raised(py, &error).into_value(py).into_any())
 }
 

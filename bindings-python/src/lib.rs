@@ -29,6 +29,8 @@ mod _native {
     #[pymodule_export]
     use crate::aio::{Call, Mailbox, Pending};
     #[pymodule_export]
+    use crate::args::_seconds;
+    #[pymodule_export]
     use crate::client::{AsyncClient, Client};
     #[pymodule_export]
     use crate::error::{_error_codes, _error_of};

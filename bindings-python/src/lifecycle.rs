@@ -28,9 +28,18 @@ pub(crate) static OPENING: Mutex<()> = Mutex::new(());
 /// The clients that were made and aren't gone.
 static CLIENTS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
-/// The locks that were taken and not released by their token, each with the client that holds it: a program that forgets
-/// both goes on holding it. One that ended otherwise stays here, which costs no more than its client's life.
-static HELD: Mutex<Vec<(i64, Arc<Shared>)>> = Mutex::new(Vec::new());
+/// What a client has at stake: as long as it has anything, it isn't closed by being forgotten.
+#[derive(PartialEq)]
+pub(crate) enum Stake {
+    /// A lock's token.
+    Lock(i64),
+    /// A session's id.
+    Session(String),
+}
+
+/// What was taken and begun, and neither released nor ended through the same client, which is kept here. What ended otherwise
+/// stays, and costs no more than its client's life.
+static STAKES: Mutex<Vec<(Stake, Arc<Shared>)>> = Mutex::new(Vec::new());
 
 /// The interpreter's main thread, which alone runs signal handlers.
 static MAIN: AtomicU64 = AtomicU64::new(0);
@@ -47,24 +56,24 @@ pub(crate) fn keep(client: &Arc<Shared>) {
     clients.push(Arc::downgrade(client));
 }
 
-/// Remembers a lock, and keeps its client open as long.
-pub(crate) fn holds(client: &Arc<Shared>, token: i64) {
-    lock(&HELD).push((token, Arc::clone(client)));
+/// Remembers what a client has at stake.
+pub(crate) fn stake(client: &Arc<Shared>, stake: Stake) {
+    lock(&STAKES).push((stake, Arc::clone(client)));
 }
 
-/// Forgets a lock that was released.
-pub(crate) fn let_go(client: &Arc<Shared>, token: i64) {
+/// Forgets what was released or ended.
+pub(crate) fn let_go(client: &Arc<Shared>, stake: &Stake) {
     let let_go = {
-        let mut held = lock(&HELD);
-        let at = held.iter().position(|(its, of)| *its == token && Arc::ptr_eq(of, client));
-        at.map(|at| held.swap_remove(at))
+        let mut stakes = lock(&STAKES);
+        let at = stakes.iter().position(|(its, of)| its == stake && Arc::ptr_eq(of, client));
+        at.map(|at| stakes.swap_remove(at))
     };
     drop(let_go);
 }
 
-/// Forgets all locks of a client that is over, or whose handle is its parent's.
+/// Forgets all that a client had at stake: it is over, or its handle is the parent's.
 pub(crate) fn let_go_of_all(client: &Arc<Shared>) {
-    let let_go: Vec<_> = lock(&HELD).extract_if(.., |(_, of)| Arc::ptr_eq(of, client)).collect();
+    let let_go: Vec<_> = lock(&STAKES).extract_if(.., |(_, of)| Arc::ptr_eq(of, client)).collect();
     drop(let_go);
 }
 

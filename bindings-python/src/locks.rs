@@ -2,31 +2,26 @@
 
 use std::sync::Arc;
 
-use portdaddy_core::{Lock, LockFilter, LockInfo, LockList, LockOptions, OnWait, Tie, Unlock, Wait};
+use portdaddy_core::{Coordinator, Lock, LockFilter, LockInfo, LockList, LockOptions, OnWait, Tie, Unlock, Wait};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::aio::{Converting, Going, Pending, Progress};
 use crate::args::{Callback, Text, Timeout, Ttl, Whole, flag, plain};
-use crate::client::{Client, Outcome, Reply, Shared, interruptibly, now, tell};
+use crate::client::{Client, Outcome, Reply, Shared, interruptibly, now, now_and, tell};
 use crate::error::raised;
-use crate::lifecycle;
+use crate::lifecycle::{Stake, let_go, stake};
 use crate::types::to_python;
 
 /// What Python keeps of a grant: its token, and what calls under the lock pass on. Its client lives as long.
 /// The caller may be interrupted or cancelled before it has a name for what it gets: it finds it in `grants`, too.
-fn kept(
-    py: Python<'_>,
-    client: &Arc<Shared>,
-    lock: Option<Lock>,
-    grants: Option<&Py<PyList>>,
-) -> PyResult<Py<PyAny>> {
+fn kept(py: Python<'_>, client: &Arc<Shared>, lock: Option<Lock>, grants: Option<&Py<PyList>>) -> PyResult<Py<PyAny>> {
     let Some(lock) = lock else { return Ok(py.None()) };
     let kept = (lock.token(), lock.chain()).into_pyobject(py)?;
     if let Some(grants) = grants {
         grants.bind(py).append(&kept)?;
     }
-    lifecycle::holds(client, lock.token());
+    stake(client, Stake::Lock(lock.token()));
     lock.leave();
     Ok(kept.into_any().unbind())
 }
@@ -112,21 +107,8 @@ impl Client {
 
     /// Releases one grant.
     fn _release_lock<'py>(slf: &Bound<'py, Self>, name: Text, token: i64) -> Reply<'py, ()> {
-        let shared = Arc::clone(&slf.get().shared);
-        if !slf.get().is_async {
-            let released = now(slf, move |pd| pd.release_lock(&name.0, token))?;
-            lifecycle::let_go(&shared, token);
-            return Ok(released);
-        }
-        let release = move || {
-            shared.open()?.release_lock(&name.0, token)?;
-            let converting: Converting = Box::new(move |py| {
-                lifecycle::let_go(&shared, token);
-                Ok(py.None())
-            });
-            Ok(converting)
-        };
-        Pending::brief_of(release).coroutine(slf, None).map(Outcome::of)
+        let release = move |pd: &Coordinator| pd.release_lock(&name.0, token);
+        now_and(slf, release, move |client, ()| let_go(client, &Stake::Lock(token)))
     }
 
     /// Ends the lease of a lock this long from now, whatever its TTL was. The time is seconds or a timedelta; with `token` it
@@ -134,12 +116,7 @@ impl Client {
     ///
     /// Raises what unlock raises, and InvalidError for a TTL that isn't positive.
     #[pyo3(signature = (name, ttl, *, token=None))]
-    fn extend_lock<'py>(
-        slf: &Bound<'py, Self>,
-        name: Text,
-        ttl: Ttl,
-        token: Option<Whole>,
-    ) -> Reply<'py, LockInfo> {
+    fn extend_lock<'py>(slf: &Bound<'py, Self>, name: Text, ttl: Ttl, token: Option<Whole>) -> Reply<'py, LockInfo> {
         let token = token.map(|token| token.0);
         now(slf, move |pd| pd.extend_lock(&name.0, ttl.0, token))
     }

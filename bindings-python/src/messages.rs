@@ -1,8 +1,6 @@
 //! Signals: publishing, subscribing, and waiting for one.
 
-use portdaddy_core::{
-    ChannelFilter, ChannelList, Message, MessageFilter, Publish, Published, StreamSource, Subscribe,
-};
+use portdaddy_core::{ChannelFilter, ChannelList, Message, MessageFilter, Publish, Published, StreamSource, Subscribe};
 use pyo3::prelude::*;
 
 use crate::args::{Count, Few, Names, Payload, Replay, Text, Timeout, Ttl, Whole, flag, plain};
@@ -54,9 +52,7 @@ impl Client {
             alone: false,
             patient: false,
         };
-        open(slf, move |pd| {
-            Ok(StreamSource::Subscription(Box::new(pd.subscribe(&how)?), how.durable))
-        })
+        open(slf, move |pd| Ok(StreamSource::Subscription(Box::new(pd.subscribe(&how)?), how.durable)))
     }
 
     /// Waits for a channel's signal and gives its payload: at once if the channel's newest message is at most 24 hours old.
@@ -99,7 +95,11 @@ impl Client {
     ///
     /// Raises InvalidError, Store…Error.
     #[pyo3(signature = (pattern=None, *, all=false))]
-    fn channels<'py>(slf: &Bound<'py, Self>, pattern: Option<Names>, #[pyo3(from_py_with = flag)] all: bool) -> Reply<'py, ChannelList> {
+    fn channels<'py>(
+        slf: &Bound<'py, Self>,
+        pattern: Option<Names>,
+        #[pyo3(from_py_with = flag)] all: bool,
+    ) -> Reply<'py, ChannelList> {
         let filter = ChannelFilter { pattern: pattern.map(|pattern| pattern.0.join(",")), all };
         now(slf, move |pd| pd.channels(&filter))
     }

@@ -4,7 +4,8 @@ use portdaddy_core::{NewNote, NoteFilter, NoteList, StreamSource, WrittenNote};
 use pyo3::prelude::*;
 
 use crate::args::{Count, Moment, Text, Whole, flag, plain};
-use crate::client::{Client, Reply, now};
+use crate::client::{Client, Reply, now, now_and};
+use crate::lifecycle::{Stake, stake};
 use crate::stream::{Stream, open};
 
 #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
@@ -47,7 +48,15 @@ impl Client {
         session: Option<Text>,
     ) -> Reply<'py, WrittenNote> {
         let new = NewNote { text: text.0, kind: plain(r#type), session: plain(session) };
-        now(slf, move |pd| pd.note(&new))
+        now_and(
+            slf,
+            move |pd| pd.note(&new),
+            |client, written| {
+                if written.opened_session {
+                    stake(client, Stake::Session(written.note.session.clone()));
+                }
+            },
+        )
     }
 
     /// Reads the journal: the newest notes, oldest of them first; with `after_seq` the first ones after that place. There

@@ -48,7 +48,11 @@ impl Client {
     ///
     /// Raises InvalidError for a pattern that is none, Store…Error.
     #[pyo3(signature = (pattern=None, *, all=false))]
-    fn services<'py>(slf: &Bound<'py, Self>, pattern: Option<Text>, #[pyo3(from_py_with = flag)] all: bool) -> Reply<'py, ServiceList> {
+    fn services<'py>(
+        slf: &Bound<'py, Self>,
+        pattern: Option<Text>,
+        #[pyo3(from_py_with = flag)] all: bool,
+    ) -> Reply<'py, ServiceList> {
         let filter = ServiceFilter { pattern: plain(pattern), all };
         now(slf, move |pd| pd.services(&filter))
     }

@@ -1,12 +1,22 @@
 //! Sessions: units of work.
 
-use portdaddy_core::{
-    EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, StartedSession,
-};
+use portdaddy_core::{EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, StartedSession};
 use pyo3::prelude::*;
 
 use crate::args::{Count, Files, Status, Text, flag, plain};
-use crate::client::{Client, Reply, now};
+use std::sync::Arc;
+
+use crate::client::{Client, Reply, Shared, now, now_and};
+use crate::lifecycle::{Stake, let_go, stake};
+
+/// A session that was begun through a client, which is kept until it ends.
+pub(crate) fn goes_on(client: &Arc<Shared>, session: &Session) {
+    stake(client, Stake::Session(session.id.clone()));
+}
+
+pub(crate) fn over(client: &Arc<Shared>, session: &Session) {
+    let_go(client, &Stake::Session(session.id.clone()));
+}
 
 #[pymethods]
 impl Client {
@@ -26,7 +36,7 @@ impl Client {
     ) -> Reply<'py, StartedSession> {
         let files = files.map(|files| files.0).unwrap_or_default();
         let new = NewSession { purpose: purpose.0, files, force, phase: plain(phase), identity: plain(identity) };
-        now(slf, move |pd| pd.start_session(&new))
+        now_and(slf, move |pd| pd.start_session(&new), |client, started| goes_on(client, &started.session))
     }
 
     /// Ends a session and releases its claims. It is the caller's newest active one unless named, and completed unless
@@ -44,7 +54,7 @@ impl Client {
     ) -> Reply<'py, Session> {
         let status = status.map(|status| status.0);
         let end = EndSession { session: plain(session), status, note: plain(note) };
-        now(slf, move |pd| pd.end_session(&end))
+        now_and(slf, move |pd| pd.end_session(&end), over)
     }
 
     /// Lists sessions: the newest, oldest of them first. There are at most 50, or `limit`.

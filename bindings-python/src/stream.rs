@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::aio::{Converting, Going, Pending, converting};
 use crate::args::{Timeout, Whole};
-use crate::client::{Client, Outcome, Reply, interruptibly, tell};
+use crate::client::{Client, Outcome, Reply, interruptibly, tell, without_gil};
 use crate::error::raised;
 use crate::types::to_python;
 
@@ -17,6 +17,14 @@ use crate::types::to_python;
 pub(crate) struct Stream {
     stream: portdaddy_core::Stream,
     client: Py<Client>,
+}
+
+impl Drop for Stream {
+    /// A subscription's end writes.
+    fn drop(&mut self) {
+        // What isn't there any more can't be closed; a wait that it leaves behind goes with its client.
+        without_gil(|| drop(self.stream.close()));
+    }
 }
 
 /// A stream of an `AsyncClient`.

@@ -188,6 +188,11 @@ impl Coordinator {
         for (detail, session) in item.sessions.iter_mut().zip(before) {
             detail.session = session;
         }
+        let claims = item.sessions.iter_mut().flat_map(|detail| &mut detail.claims).chain(&mut item.claims);
+        claims.for_each(|claim| {
+            claim.agent.clone_from(&item.agent);
+            claim.agent_name.clone_from(&item.agent_name);
+        });
         let text = brief(&item, self.inner.db.inputs().clock.wall_ms());
         Ok(Briefing { item, sessions: after, text })
     }

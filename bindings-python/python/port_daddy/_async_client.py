@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from . import _context, _native
 from ._error import PortDaddyError
 from ._errors import NoSessionError
-from ._shared import Notices, Patience, ended_well, forked, held, lease_lost, lost, reason, reopen, unpicklable
+from ._shared import (
+    Notices,
+    Patience,
+    check_callable,
+    ended_well,
+    forked,
+    held,
+    lease_lost,
+    lost,
+    reason,
+    reopen,
+    unpicklable,
+)
 from ._types import (
     Activity,
     ClaimedFiles,
@@ -153,7 +165,7 @@ class Taking(Generic[L]):
     async def __aenter__(self) -> AsyncLock:
         lock: AsyncLock | None = await self._take()
         if lock is None:
-            raise held(self._name)
+            raise held(self._name, await self._client.lock_info(self._name))
         self._lock = await lock.__aenter__()
         return self._lock
 
@@ -162,6 +174,9 @@ class Taking(Generic[L]):
     ) -> None:
         if self._lock is not None:
             await self._lock.__aexit__(kind, error, trace)
+
+    def __reduce__(self) -> Any:
+        raise unpicklable(self, "take the lock where it is needed")
 
 
 class AsyncLockBlock:
@@ -195,6 +210,9 @@ class AsyncLockBlock:
 
         return under_lock  # type: ignore[return-value]
 
+    def __reduce__(self) -> Any:
+        raise unpicklable(self, "make it where it is needed")
+
 
 class AsyncFollow(Generic[T]):
     """Entries as they are written, as `Follow` gives them, for `async for`. It begins when it is first asked, or entered with
@@ -202,9 +220,7 @@ class AsyncFollow(Generic[T]):
 
     __slots__ = ("_beginning", "_open", "_stream", "_timeout")
 
-    def __init__(
-        self, begin: Callable[[], Awaitable[_native.AsyncStream]], timeout: timedelta | float | None
-    ) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[_native.AsyncStream]], timeout: timedelta | float | None) -> None:
         self._open = begin
         self._beginning: asyncio.Lock | None = None
         self._stream: _native.AsyncStream | None = None
@@ -324,9 +340,7 @@ class AsyncSessionBlock:
     def started(self) -> StartedSession:
         """The session as it began, what it claimed, and what others have claimed."""
         if self._started is None:
-            raise NoSessionError(
-                "the session has not begun", hint="enter it: async with pd.session(…) as session"
-            )
+            raise NoSessionError("the session has not begun", hint="enter it: async with pd.session(…) as session")
         return self._started
 
     @property
@@ -343,15 +357,11 @@ class AsyncSessionBlock:
         """Writes a note in this session, as `AsyncPortDaddy.note` does."""
         return await self._client.note(text, type=type, session=self.id)
 
-    async def claim_files(
-        self, files: Files, *, force: bool = False
-    ) -> ClaimedFiles:
+    async def claim_files(self, files: Files, *, force: bool = False) -> ClaimedFiles:
         """Claims files for this session, as `AsyncPortDaddy.claim_files` does."""
         return await self._client.claim_files(files, force=force, session=self.id)
 
-    async def release_files(
-        self, files: Files | None = None
-    ) -> tuple[FileClaim, ...]:
+    async def release_files(self, files: Files | None = None) -> tuple[FileClaim, ...]:
         """Gives claims of this session up, as `AsyncPortDaddy.release_files` does."""
         return await self._client.release_files(files, session=self.id)
 
@@ -382,6 +392,9 @@ class AsyncSessionBlock:
             # The block's own failure says more than that of the end.
             if error is None:
                 raise
+
+    def __reduce__(self) -> Any:
+        raise unpicklable(self, "pass its id on, and name it as session=…")
 
 
 class AsyncPortDaddy(Notices, _native.AsyncClient):
@@ -414,9 +427,8 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
 
         Raises InvalidError for a scope and global_scope at once.
         """
-        self = super().__new__(
-            cls, agent_id, session=session, db=db, scope=scope, global_scope=global_scope, cwd=cwd
-        )
+        check_callable("on_notice", on_notice)
+        self = super().__new__(cls, agent_id, session=session, db=db, scope=scope, global_scope=global_scope, cwd=cwd)
         self._keep_notices(on_notice)
         return self
 
@@ -473,9 +485,7 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
                 raise TypeError("session(id=…) looks at a session: files, force, phase and identity start one")
             return self._session(id)
         assert purpose is not None
-        return AsyncSessionBlock(
-            self, purpose, {"files": files, "force": force, "phase": phase, "identity": identity}
-        )
+        return AsyncSessionBlock(self, purpose, {"files": files, "force": force, "phase": phase, "identity": identity})
 
     def follow_notes(
         self,
@@ -496,6 +506,7 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
 
         Raises what notes raises, when it is first asked.
         """
+        _native._seconds(timeout)
         return AsyncFollow(
             lambda: self._follow_notes(
                 limit=limit,
@@ -528,6 +539,7 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
 
         Raises what activity raises, when it is first asked.
         """
+        _native._seconds(timeout)
         return AsyncFollow(
             lambda: self._follow_activity(
                 limit=limit, type=type, agent=agent, since=since, all=all, after_seq=after_seq
@@ -553,8 +565,8 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
         >>> async for message in pd.subscribe("payments:*", timeout=30):
         ...     print(message.channel, message.payload)
         """
-        if on_warning is not None and not callable(on_warning):
-            raise TypeError(f"on_warning must be callable, not {type(on_warning).__name__}")
+        check_callable("on_warning", on_warning)
+        _native._seconds(timeout)
         return AsyncSubscription(
             self,
             lambda: self._subscribe(
@@ -660,8 +672,7 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
         block = AsyncLockBlock(self, name, options)
         if fn is None:
             return block
-        if not callable(fn):
-            raise TypeError(f"with_lock: fn must be callable, not {type(fn).__name__}")
+        check_callable("fn", fn)
         return _under(block, fn)
 
     async def __aenter__(self) -> Self:

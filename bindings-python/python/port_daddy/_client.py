@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from . import _context, _native
 from ._error import PortDaddyError
 from ._errors import NoSessionError
-from ._shared import Notices, Patience, ended_well, forked, held, lease_lost, lost, reason, reopen, unpicklable
+from ._shared import (
+    Notices,
+    Patience,
+    check_callable,
+    ended_well,
+    forked,
+    held,
+    lease_lost,
+    lost,
+    reason,
+    reopen,
+    unpicklable,
+)
 from ._types import (
     Activity,
     Check,
@@ -143,7 +155,7 @@ class LockBlock:
     def __enter__(self) -> Lock:
         lock: Lock | None = self._client.lock(self._name, **self._options)
         if lock is None:
-            raise held(self._name)
+            raise held(self._name, self._client.lock_info(self._name))
         # It is exclusive: one at a time.
         self._held.append(lock.__enter__())
         return lock
@@ -380,9 +392,8 @@ class PortDaddy(Notices, _native.Client):
 
         Raises InvalidError, AmbiguousError where the surroundings name two callers, SecondCopyError, Store…Error.
         """
-        self = super().__new__(
-            cls, agent_id, session=session, db=db, scope=scope, global_scope=global_scope, cwd=cwd
-        )
+        check_callable("on_notice", on_notice)
+        self = super().__new__(cls, agent_id, session=session, db=db, scope=scope, global_scope=global_scope, cwd=cwd)
         self._keep_notices(on_notice)
         return self
 
@@ -460,6 +471,7 @@ class PortDaddy(Notices, _native.Client):
 
         Raises what notes raises.
         """
+        _native._seconds(timeout)
         stream = self._follow_notes(
             limit=limit,
             session=session,
@@ -490,9 +502,8 @@ class PortDaddy(Notices, _native.Client):
 
         Raises what activity raises.
         """
-        stream = self._follow_activity(
-            limit=limit, type=type, agent=agent, since=since, all=all, after_seq=after_seq
-        )
+        _native._seconds(timeout)
+        stream = self._follow_activity(limit=limit, type=type, agent=agent, since=since, all=all, after_seq=after_seq)
         return Follow(stream, timeout)
 
     def subscribe(
@@ -522,8 +533,8 @@ class PortDaddy(Notices, _native.Client):
         Raises InvalidError, Store…Error; while it is read DeadlockError and OwnerGoneError where `fail_on_deadlock` and
         `fail_if_gone` ask for them.
         """
-        if on_warning is not None and not callable(on_warning):
-            raise TypeError(f"on_warning must be callable, not {type(on_warning).__name__}")
+        check_callable("on_warning", on_warning)
+        _native._seconds(timeout)
         stream = self._subscribe(
             patterns,
             replay=replay,
@@ -651,8 +662,7 @@ class PortDaddy(Notices, _native.Client):
         block = LockBlock(self, name, options)
         if fn is None:
             return block
-        if not callable(fn):
-            raise TypeError(f"with_lock: fn must be callable, not {type(fn).__name__}")
+        check_callable("fn", fn)
         with block as lock:
             return fn(lock.token)
 

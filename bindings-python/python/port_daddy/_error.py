@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 def _argument(note: str) -> str | None:
     """The argument that an error is about: the native module says it by a note."""
     before, found, rest = note.partition("while processing '")
-    return rest[:-1] if found and not before and rest.endswith("'") else None
+    # What is a keyword in Rust has a mark there.
+    return rest[:-1].removeprefix("r#") if found and not before and rest.endswith("'") else None
 
 
 def _about(argument: str, said: str) -> str:

@@ -47,6 +47,7 @@ __all__ = [
     "AsyncClient",
     "Stream",
     "AsyncStream",
+    "_seconds",
     "_error_codes",
     "_error_of",
     "_main_thread",
@@ -1107,6 +1108,9 @@ class AsyncStream:
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
+
+def _seconds(timeout: timedelta | float | None = None) -> float | None:
+    """How long a wait of several calls may take, in seconds; none for ever."""
 
 def _error_codes() -> list[str]:
     """Every error code."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
+from typing_extensions import Self
+
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
 else:
@@ -37,7 +39,7 @@ class Record:
         """The values by attribute, in a new dict; records within it as dicts, too, and tuples as lists."""
         return {name: _plain(getattr(self, name)) for name in self.__slots__}
 
-    def replace(self: R, **changes: Any) -> R:
+    def replace(self, **changes: Any) -> Self:
         """A copy with other values for these attributes."""
         return type(self)(**{**{name: getattr(self, name) for name in self.__slots__}, **changes})
 

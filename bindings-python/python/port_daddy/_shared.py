@@ -8,8 +8,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import _native
+from ._error import ArgumentError, PortDaddyError
 from ._errors import ForkedError, LeaseLostError, LockHeldError, NotHeldError, NotOwnerError
-from ._error import PortDaddyError
+
+if TYPE_CHECKING:
+    from ._types import LockInfo
 
 T = TypeVar("T")
 
@@ -19,6 +23,11 @@ NOTICES = 100
 LONGEST_NOTE = 10_000
 
 
+def check_callable(name: str, value: object) -> None:
+    if value is not None and not callable(value):
+        raise ArgumentError(f"{name} must be callable, not {type(value).__name__}")
+
+
 class Notices:
     """What the caller should be told and hasn't asked for."""
 
@@ -26,8 +35,6 @@ class Notices:
     _kept: deque[str]
 
     def _keep_notices(self, on_notice: Callable[[str], object] | None) -> None:
-        if on_notice is not None and not callable(on_notice):
-            raise TypeError(f"on_notice must be callable, not {type(on_notice).__name__}")
         self._on_notice = on_notice
         self._kept = deque(maxlen=NOTICES)
 
@@ -57,7 +64,7 @@ class Patience:
     __slots__ = ("_deadline",)
 
     def __init__(self, timeout: timedelta | float | None) -> None:
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = None if timeout is None else _native._seconds(timeout)
         self._deadline = None if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float | None:
@@ -73,8 +80,15 @@ def unpicklable(what: object, instead: str) -> TypeError:
     return TypeError(f"a {type(what).__name__} can't be pickled: {instead}")
 
 
-def held(name: str) -> LockHeldError:
-    return LockHeldError(f"the lock {name!r} is held", fields={"lock": name})
+def held(name: str, info: LockInfo | None) -> LockHeldError:
+    """What a block is refused with that doesn't wait. The holder may have let go in the meantime."""
+    if info is None:
+        return LockHeldError(f"the lock {name!r} was held", "try again", {"lock": name})
+    return LockHeldError(
+        f"the lock {name!r} is held by {info.agent_name}",
+        "wait for it (blocking=True), or ask its holder",
+        {"lock": name, "holder": info.agent, "since_ms": round(info.since.timestamp() * 1000)},
+    )
 
 
 def lease_lost(name: str, token: int) -> LeaseLostError:
@@ -99,13 +113,19 @@ def forked(name: str) -> ForkedError:
 
 
 def ended_well(error: BaseException | None) -> bool:
-    """Whether a block that ended with this was done, and not given up."""
-    return error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
+    """Whether a block that ended with this was done, and not given up. A generator that nobody asks further is done."""
+    return (
+        error is None or isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0))
+    )
 
 
 def reason(error: BaseException) -> str:
-    """An exception as a note."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    # A note holds whole characters only.
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    """An exception as a note: whatever it says, a session that failed can be ended with it."""
+    try:
+        said = str(error)
+    except Exception:
+        said = ""
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    # A note holds whole characters, and no NUL.
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
     return text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE] + "…"
