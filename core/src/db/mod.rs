@@ -12,9 +12,18 @@
 //! checks `user_version` inside its transaction and refuses a file that is newer than this library.
 
 mod gate;
+#[cfg(unix)]
+mod gather;
 mod schema;
 #[cfg(unix)]
 mod vfs;
+
+#[cfg(not(unix))]
+mod gather {
+    //! Frames are written as SQLite writes them.
+    pub(super) fn begin() {}
+    pub(super) fn end() {}
+}
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -484,7 +493,7 @@ impl Drop for Reader<'_> {
 
 fn snapshot<T>(conn: &Connection, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     conn.prepare_cached("BEGIN")?.execute([])?;
-    let open = Open(conn);
+    let open = Open::reading(conn);
     let value = f(conn)?;
     conn.prepare_cached("COMMIT")?.execute([])?;
     drop(open);
@@ -589,7 +598,7 @@ impl Writer {
         if !self.begin(until, waited)? {
             return Ok(None);
         }
-        let open = Open(&self.conn);
+        let open = Open::writing(&self.conn);
         let f = f.take().ok_or_else(|| Error::internal("a write has begun twice"))?;
         let value = self.run(inputs, wakes, f)?;
         self.commit()?;
@@ -609,7 +618,7 @@ impl Writer {
             if !self.begin(until, waited)? {
                 return Ok(false);
             }
-            let open = Open(&self.conn);
+            let open = Open::writing(&self.conn);
             check_schema(&self.conn)?;
             boot_number(&self.conn, inputs.clock.wall_ms())?;
             self.commit()?;
@@ -685,13 +694,31 @@ impl Writer {
 
 /// Ends a transaction that nothing else has ended: a closure that failed, or panicked. A transaction left open would
 /// keep every other process from writing as long as this one lives.
-struct Open<'a>(&'a Connection);
+struct Open<'a> {
+    conn: &'a Connection,
+    /// Its frames are gathered until it commits.
+    writes: bool,
+}
+
+impl<'a> Open<'a> {
+    fn reading(conn: &'a Connection) -> Open<'a> {
+        Open { conn, writes: false }
+    }
+
+    fn writing(conn: &'a Connection) -> Open<'a> {
+        gather::begin();
+        Open { conn, writes: true }
+    }
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         // SQLite may have rolled back by itself (disk full); then there is nothing left to end.
-        if !self.0.is_autocommit() {
-            let _ = self.0.execute_batch("ROLLBACK");
+        if !self.conn.is_autocommit() {
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+        if self.writes {
+            gather::end();
         }
     }
 }
@@ -856,7 +883,8 @@ fn configure(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
     let mut persist = 1;
     conn.file_control(DEFAULT_NAME, rusqlite::FileControl::PersistWal(&mut persist))?;
     conn.execute_batch(
-        "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;",
+        "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;
+         PRAGMA cache_spill=OFF;",
     )
 }
 

@@ -1,4 +1,5 @@
-//! SQLite's own file layer, but for one needless fsync at the first durable commit of a process.
+//! SQLite's own file layer, but for one needless fsync at the first durable commit of a process, and for how the frames of
+//! a commit are written (`gather.rs`).
 //!
 //! SQLite opens the WAL with the flag "create", takes it therefore for a new file, and syncs its directory together
 //! with the first sync of the file: in a command that writes one note that is half of its fsyncs. Where the WAL holds
@@ -14,6 +15,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rusqlite::ffi;
+
+use super::gather;
 
 /// The name under which the layer is registered with SQLite.
 pub(super) const NAME: &CStr = c"port-daddy";
@@ -44,6 +47,7 @@ fn register() -> Option<Own> {
     ours.zName = NAME.as_ptr();
     ours.pNext = std::ptr::null_mut();
     ours.xOpen = Some(open);
+    ours.szOsFile = gather::room(ours.szOsFile);
     // SAFETY: leaked, so that it lives as long as SQLite keeps it. 0: not the default.
     let code = unsafe { ffi::sqlite3_vfs_register(Box::leak(ours), 0) };
     (code == ffi::SQLITE_OK).then_some(Own(own))
@@ -67,11 +71,18 @@ unsafe extern "C" fn open(
         let code = unsafe { own_open(own.0, name, file, flags & !ffi::SQLITE_OPEN_CREATE, opened) };
         // The last of another program's connections may have deleted it meanwhile.
         if code == ffi::SQLITE_OK {
+            // SAFETY: it is open, and SQLite has made it as large as our layer asks.
+            unsafe { gather::wrap(file, (*own.0).szOsFile) };
             return code;
         }
     }
     // SAFETY: as above.
-    unsafe { own_open(own.0, name, file, flags, opened) }
+    let code = unsafe { own_open(own.0, name, file, flags, opened) };
+    if code == ffi::SQLITE_OK && flags & ffi::SQLITE_OPEN_WAL != 0 {
+        // SAFETY: as above.
+        unsafe { gather::wrap(file, (*own.0).szOsFile) };
+    }
+    code
 }
 
 fn is_on_disk(name: &CStr) -> bool {
