@@ -194,7 +194,15 @@ class Store:
         """The same with `--json`, as a value."""
         return json.loads(self.pd(agent, "--json", *args))
 
-    def child(self, role: Callable[..., object], agent: str | None = None, *, env: dict[str, str] | None = None, **args: Any) -> Child:
+    def child(
+        self,
+        role: Callable[..., object],
+        agent: str | None = None,
+        /,
+        *,
+        env: dict[str, str] | None = None,
+        **args: Any,
+    ) -> Child:
         """Starts a function of a test module in a process of its own: it gets a `Role`, and `args` by name. It is named, not
         passed: the child imports the module."""
         told = {"db": str(self.db), "cwd": str(self.work), "agent": agent, "args": args}

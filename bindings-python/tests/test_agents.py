@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from conftest import HERE, Child, Store, until
-from port_daddy import Agent, InvalidError, NotFoundError, PortDaddy
+from port_daddy import Agent, InvalidError, NotFoundError, NotSalvageableError, PortDaddy
 from role import Role
 
 
@@ -110,8 +110,10 @@ def test_a_heartbeat_is_a_promise(store: Store) -> None:
     pd, looker = store.open("a"), store.open("looker")
     beat = pd.heartbeat()
     assert (beat.id, beat.state) == ("a", "active")
-    # Each is written, however soon it follows on the last.
-    until(lambda: pd.heartbeat() and looker.agent("a").seen > beat.seen, "a later sign of life")
+    # Each is written, however soon it follows on the last, which other calls' signs of life aren't.
+    until(lambda: datetime.now(timezone.utc) > beat.seen + timedelta(milliseconds=1), "a later moment")
+    again = pd.heartbeat()
+    assert looker.agent("a").seen == again.seen > beat.seen
 
 
 def test_a_killed_program_is_found_dead_at_once_with_the_proof(store: Store) -> None:
@@ -171,6 +173,36 @@ def test_of_two_instances_of_an_agent_one_may_die(store: Store) -> None:
     survivor.go()
     assert survivor.said() == "closed"
     assert seen(looker, "twin").state == "active"
+
+
+def test_who_comes_back_goes_on_unless_its_work_was_taken(store: Store) -> None:
+    heir = store.open("heir")
+
+    def die() -> None:
+        working(store, "a", "m").kill()
+        assert seen(heir, "a").state == "dead"
+
+    die()
+    with store.open("a") as back:
+        back.note("x")
+        assert (seen(heir, "a").state, seen(heir, "a").death) == ("active", None)
+        with pytest.raises(NotSalvageableError):
+            heir.salvage_claim("a")
+        assert back.take_notices() == [], "nobody took its work: nothing to tell"
+    die()
+    heir.salvage_claim("a")
+    with store.open("a") as back:
+        back.note("x")
+        (told,) = back.take_notices()
+        assert "salvaged by heir" in told
+        back.note("x")
+        assert back.take_notices() == [], "it is told once"
+        assert seen(heir, "a").state == "active"
+    # The next time it is another death.
+    die()
+    back = store.open("a")
+    back.note("x")
+    assert back.take_notices() == []
 
 
 def test_who_leaves_leaves_nothing_behind(store: Store) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Store, git
+from conftest import Store, git, program
 from port_daddy import (
     AmbiguousError,
     ClosedError,
@@ -167,15 +167,9 @@ def test_the_session_that_the_surroundings_name_comes_first(store: Store) -> Non
     assert told.set_phase("y").id == first
     assert told.set_phase("z", session=second).id == second
     # For the shell it is the environment that names it.
-    run = store.run("env", f"PORT_DADDY_SESSION={first}", *shell("note", "from the shell"), agent="a")
+    run = store.run(program("pd"), "note", "from the shell", agent="a", env={"PORT_DADDY_SESSION": first})
     assert run.returncode == 0, run.stderr
     assert texts(pd, first) == [("note", "from the shell")]
-
-
-def shell(*args: str) -> tuple[str, ...]:
-    from conftest import program
-
-    return program("pd"), *args
 
 
 def test_leaving_abandons_what_is_unfinished(store: Store) -> None:
@@ -258,6 +252,21 @@ def test_whatever_an_exception_says_its_session_ends(store: Store, said: str, wr
     assert note.text.startswith(written)
 
 
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_exception_without_words_is_itself_and_ends_its_session(store: Store) -> None:
+    pd = store.open("a")
+    with pytest.raises(Wordless), pd.session("Work") as session:
+        raise Wordless
+    detail = pd.session(id=session.id)
+    assert detail.session.status == "abandoned"
+    (note,) = detail.notes
+    assert note.text.startswith("Wordless")
+
+
 def interrupt() -> None:
     raise KeyboardInterrupt
 
@@ -319,7 +328,8 @@ def test_blocks_nest_and_each_writes_to_its_own(store: Store) -> None:
             inner.note("of the inner", type="commit")
             pd.note("of the newest")
             assert outer.set_phase("waiting").id == outer.id
-            assert [claim.session for claim in outer.claim_files("outer.ts").claimed] == [outer.id]
+            assert [claim.session for claim in outer.claim_files(["outer.ts", "other.ts"]).claimed] == [outer.id] * 2
+            assert [claim.session for claim in outer.release_files("other.ts")] == [outer.id]
             assert [claim.session for claim in inner.claim_files(["inner.ts", "more.ts"]).claimed] == [inner.id] * 2
             assert [claim.session for claim in inner.release_files("more.ts")] == [inner.id]
         assert pd.session(id=inner.id).session.status == "completed"
