@@ -11,7 +11,9 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         name: "followActivity",
         run: Run::Client(|client, a| {
             let pd = client.coordinator()?;
-            client.streams.open(&pd, a, |a| Ok(StreamSource::Activity(Box::new(pd.follow_activity_from(&a.options()?)?))))
+            client
+                .streams
+                .open(&pd, a, |a| Ok(StreamSource::Activity(Box::new(pd.follow_activity_from(&a.options()?)?))))
         }),
     },
 ];
