@@ -328,6 +328,7 @@ pub(crate) fn record_as(
         "INSERT INTO activity (seq, at_ms, scope, agent, type, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute((seq, tx.now.wall_ms, scope, agent, kind, subject, detail))?;
+    tx.logged(seq);
     tx.wake(Topic::of(&["activity"]));
     Ok(seq)
 }

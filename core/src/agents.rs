@@ -337,11 +337,14 @@ impl Coordinator {
     /// Runs one write as the calling agent, if there is one: registers it, counts the call as a sign of life.
     pub(crate) fn act<T>(&self, durability: Durability, f: impl FnOnce(&Tx<'_>, &Actor) -> Result<T>) -> Result<T> {
         let mut notice = None;
+        let mut scope = None;
         let result = self.inner.db.write(durability, |tx| {
             let actor = self.inner.actor(tx, &mut notice)?;
+            scope = Some(actor.scope);
             f(tx, &actor)
         });
         if result.is_ok() {
+            scope.into_iter().for_each(|id| self.inner.remember_scope_row(id));
             if self.inner.caller.agent.is_some() {
                 self.inner.recorded.store(true, Ordering::Release);
             }
@@ -410,10 +413,19 @@ impl Inner {
 
     /// The row of the caller's scope, if anything was ever written there.
     pub(crate) fn known_scope_row(&self, conn: &Connection) -> Result<Option<i64>> {
-        Ok(conn
+        if let Some(id) = self.scope_row.get() {
+            return Ok(Some(*id));
+        }
+        let found: Option<i64> = conn
             .prepare_cached("SELECT id FROM scopes WHERE key = ?1")?
             .query_row([&self.scope.key], |r| r.get(0))
-            .optional()?)
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Remembers the scope's row, once it is known to be committed: it stays for ever.
+    fn remember_scope_row(&self, id: i64) {
+        let _ = self.scope_row.set(id);
     }
 
     fn actor(&self, tx: &Tx<'_>, notice: &mut Option<String>) -> Result<Actor> {

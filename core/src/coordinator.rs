@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +164,8 @@ pub(crate) struct Inner {
     pub(crate) face: Face,
     pub(crate) place: Place,
     pub(crate) scope: Scope,
+    /// The scope's row, once it is known to be there.
+    pub(crate) scope_row: OnceLock<i64>,
     /// This handle's own proof of life: from the start for a program, from its first wait for a shell command.
     live: Mutex<Option<LiveFile>>,
     pub(crate) recorded: AtomicBool,
@@ -254,6 +256,7 @@ impl Coordinator {
             face,
             place,
             scope,
+            scope_row: OnceLock::new(),
             live: Mutex::new(None),
             recorded: AtomicBool::new(false),
             closing: AtomicBool::new(false),

@@ -32,6 +32,10 @@ pub(crate) const KEEP_MS: i64 = 7 * 24 * 3600 * 1000;
 const MAX_TTL_MS: i64 = 366 * 24 * 3600 * 1000;
 /// How many messages one publish removes at most, of its channel for their number, and of all for their age.
 const PRUNE_AT_ONCE: i64 = 64;
+/// From so many on, a channel may have a few more than are kept.
+const MANY: i64 = 1_000;
+/// The oldest messages are looked at once in so many places of the order of commits, and at most so many removed.
+const SWEEP_EVERY: i64 = 1_024;
 /// How many messages a listing gives, unless it says otherwise.
 const LIST: usize = 100;
 
@@ -165,8 +169,8 @@ impl Coordinator {
                      RETURNING count",
                 )?
                 .query_row((scope, channel, seq, at_ms), |r| r.get(0))?;
-            prune(tx, scope, channel, count - i64::from(keep))?;
-            sweep(tx)?;
+            prune(tx, scope, channel, count, i64::from(keep))?;
+            sweep(tx, seq)?;
             let waiting = count_waiting(tx, scope, channel)?;
             activity::record(tx, actor, "publish", channel, json!({"seq": seq, "waiting": waiting}))?;
             let key = &self.inner.scope.key;
@@ -313,9 +317,12 @@ fn encode(payload: &Value) -> Result<String> {
     Ok(text)
 }
 
-/// Removes the oldest messages of a channel that has `excess` too many: some now, the others at later publishes.
-fn prune(tx: &Tx<'_>, scope: i64, channel: &str, excess: i64) -> Result<()> {
-    if excess <= 0 {
+/// Removes the oldest messages of a channel that has too many: some now, the others at later publishes. Where many are
+/// kept, some more than that are let stand, so that not every publish has to write the pages of the oldest, too.
+fn prune(tx: &Tx<'_>, scope: i64, channel: &str, count: i64, keep: i64) -> Result<()> {
+    let excess = count - keep;
+    let let_stand = if keep >= MANY { PRUNE_AT_ONCE - 1 } else { 0 };
+    if excess <= let_stand {
         return Ok(());
     }
     let removed: Vec<i64> = tx
@@ -332,12 +339,23 @@ fn prune(tx: &Tx<'_>, scope: i64, channel: &str, excess: i64) -> Result<()> {
 const PRUNE: &str = "DELETE FROM messages WHERE seq IN
     (SELECT seq FROM messages WHERE scope = ?1 AND channel = ?2 ORDER BY seq LIMIT ?3) RETURNING seq";
 
-/// Removes what has expired, whatever its channel, a bounded number at once.
-fn sweep(tx: &Tx<'_>) -> Result<()> {
-    let expired: Vec<(i64, i64, String, bool)> = tx
-        .prepare_cached(SWEEP)?
-        .query_map((tx.now.wall_ms, PRUNE_AT_ONCE, KEEP_MS), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
-        .collect::<Result<_, _>>()?;
+/// Removes what has expired, whatever its channel, a bounded number at once. What is kept for the usual time expires in the
+/// order in which it was published, so the oldest tells; but one that is kept for longer may stand before others, so that now
+/// and then more of them are looked at.
+fn sweep(tx: &Tx<'_>, seq: i64) -> Result<()> {
+    let oldest: Option<i64> = tx.prepare_cached(OLDEST)?.query_row([], |r| r.get(0)).optional()?;
+    // A publish takes two places in the order: one of each pair of places is a message's.
+    let looks_at_the_oldest = oldest.is_some_and(|expires_ms| expires_ms <= tx.now.wall_ms) || seq % SWEEP_EVERY < 2;
+    let limits = [(SWEEP_OWN_TTL, PRUNE_AT_ONCE), (SWEEP_OLDEST, SWEEP_EVERY)];
+    let mut expired: Vec<(i64, i64, String, bool)> = Vec::new();
+    for (sql, limit) in &limits[..1 + usize::from(looks_at_the_oldest)] {
+        let mut statement = tx.prepare_cached(sql)?;
+        let found =
+            statement.query_map((tx.now.wall_ms, limit), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
+        for row in found {
+            expired.push(row?);
+        }
+    }
     if expired.is_empty() {
         return Ok(());
     }
@@ -364,9 +382,17 @@ fn sweep(tx: &Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-const SWEEP: &str = "DELETE FROM messages WHERE seq IN
-    (SELECT seq FROM messages WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)
-    RETURNING seq, scope, channel, expires_ms - at_ms >= ?3";
+/// With 7 days as the migration that made the index has them (`KEEP_MS`).
+const SWEEP_OWN_TTL: &str = "DELETE FROM messages WHERE seq IN
+    (SELECT seq FROM messages WHERE expires_ms - at_ms <> 604800000 AND expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)
+    RETURNING seq, scope, channel, expires_ms - at_ms >= 604800000";
+
+const OLDEST: &str = "SELECT expires_ms FROM messages ORDER BY seq LIMIT 1";
+
+/// Those of the oldest messages that have expired. What is kept for longer than others may stand before them.
+const SWEEP_OLDEST: &str = "DELETE FROM messages WHERE seq IN
+    (SELECT seq FROM (SELECT seq, expires_ms FROM messages ORDER BY seq LIMIT 2 * ?2) WHERE expires_ms <= ?1 LIMIT ?2)
+    RETURNING seq, scope, channel, expires_ms - at_ms >= 604800000";
 
 /// How many living waiters a channel concerns. Dead ones that are met are removed.
 fn count_waiting(tx: &Tx<'_>, scope: i64, channel: &str) -> Result<u64> {
@@ -511,13 +537,34 @@ pub(crate) mod tests {
                 "SEARCH a USING PRIMARY KEY (id=?) LEFT-JOIN"
             ]
         );
-        for (sql, index) in
-            [(PRUNE, "messages_by_channel (scope=? AND channel=?)"), (SWEEP, "messages_by_expiry (expires_ms<?)")]
-        {
+        for (sql, index) in [
+            (PRUNE, "messages_by_channel (scope=? AND channel=?)"),
+            (SWEEP_OWN_TTL, "messages_by_own_ttl (expires_ms<?)"),
+        ] {
             let steps = plan(&pd, sql);
             assert!(steps.iter().any(|s| s.contains(index)), "{steps:?}");
             assert!(!steps.iter().any(|s| s.starts_with("SCAN") || s.contains("B-TREE")), "{steps:?}");
         }
+    }
+
+    #[test]
+    fn the_usual_time_is_that_of_the_index() {
+        assert!(
+            SWEEP_OWN_TTL.matches(&KEEP_MS.to_string()).count() == 2 && SWEEP_OLDEST.contains(&KEEP_MS.to_string())
+        );
+    }
+
+    #[test]
+    fn where_many_are_kept_a_few_more_stand_for_a_while() {
+        let (_dir, pd) = open();
+        let publish = Publish { keep: Some(1_000), ..Publish::default() };
+        let mut most = 0;
+        for n in 0..1_200 {
+            pd.publish("c", &json!(n), &publish).unwrap();
+            most = most.max(pd.channels(&ChannelFilter::default()).unwrap().channels[0].count);
+        }
+        assert_eq!(most, 1_000 + PRUNE_AT_ONCE as u64 - 1);
+        assert!(pd.channels(&ChannelFilter::default()).unwrap().channels[0].count >= 1_000);
     }
 
     #[test]

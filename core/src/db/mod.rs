@@ -179,7 +179,8 @@ struct Writer {
     wal_pages: Arc<AtomicI32>,
     /// Pages that the last checkpoint left there, because someone still read them.
     left: i32,
-    boot_recorded: bool,
+    /// This boot's number, once it is known to be recorded.
+    boot: Option<i64>,
     /// SQLite's lock could not be had last time.
     stuck: bool,
     patience: Duration,
@@ -578,7 +579,7 @@ impl Writer {
             count.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Writer { conn, full: false, wal_pages, left: 0, boot_recorded: false, stuck: false, patience: BUSY_TIMEOUT })
+        Ok(Writer { conn, full: false, wal_pages, left: 0, boot: None, stuck: false, patience: BUSY_TIMEOUT })
     }
 
     /// None if SQLite's lock was not had by `until`, and there is patience left.
@@ -610,21 +611,22 @@ impl Writer {
     /// token of it, or a power cut would let the next boot give the same ones again. The level of durability can't
     /// change inside a transaction, so the boot is recorded in one of its own.
     fn record_boot(&mut self, inputs: &Inputs, until: Option<Instant>, waited: &mut Waited) -> Result<bool> {
-        if self.boot_recorded {
+        if self.boot.is_some() {
             return Ok(true);
         }
-        if known_boot(&self.conn)?.is_none() {
+        self.boot = known_boot(&self.conn)?;
+        if self.boot.is_none() {
             self.set_full(true)?;
             if !self.begin(until, waited)? {
                 return Ok(false);
             }
             let open = Open::writing(&self.conn);
             check_schema(&self.conn)?;
-            boot_number(&self.conn, inputs.clock.wall_ms())?;
+            let boot = boot_number(&self.conn, inputs.clock.wall_ms())?;
             self.commit()?;
             drop(open);
+            self.boot = Some(boot);
         }
-        self.boot_recorded = true;
         Ok(true)
     }
 
@@ -632,9 +634,13 @@ impl Writer {
         let conn = &self.conn;
         check_schema(conn)?;
         let wall_ms = inputs.clock.wall_ms();
-        let boot = boot_number(conn, wall_ms)?;
+        // It was recorded before, and its row stays.
+        let boot = match self.boot {
+            Some(boot) => boot,
+            None => boot_number(conn, wall_ms)?,
+        };
         let now = Now { wall_ms, awake_ms: inputs.clock.awake_ms(), boot };
-        let tx = Tx { conn, now, inputs, wakes: RefCell::new(Vec::new()), seq: Cell::new(None) };
+        let tx = Tx { conn, now, inputs, wakes: RefCell::new(Vec::new()), seq: Cell::new(None), logged: Cell::new(0) };
         let value = f(&tx)?;
         tx.store_seq()?;
         *wakes = tx.wakes.into_inner();
@@ -765,6 +771,8 @@ pub(crate) struct Tx<'a> {
     inputs: &'a Inputs,
     wakes: RefCell<Vec<Topic>>,
     seq: Cell<Option<i64>>,
+    /// The last place that an entry of the log has.
+    logged: Cell<i64>,
 }
 
 impl Tx<'_> {
@@ -772,14 +780,19 @@ impl Tx<'_> {
     pub(crate) fn next_seq(&self) -> Result<i64> {
         let last = match self.seq.get() {
             Some(seq) => seq,
-            None => self.conn.prepare_cached("SELECT seq FROM counters")?.query_row([], |r| r.get(0))?,
+            None => last_seq(self.conn)?,
         };
         self.seq.set(Some(last + 1));
         Ok(last + 1)
     }
 
+    /// Says that an entry of the log has this place: it then needs no storing of its own.
+    pub(crate) fn logged(&self, seq: i64) {
+        self.logged.set(seq);
+    }
+
     fn store_seq(&self) -> Result<()> {
-        if let Some(seq) = self.seq.get() {
+        if let Some(seq) = self.seq.get().filter(|seq| *seq > self.logged.get()) {
             self.conn.prepare_cached("UPDATE counters SET seq = ?1")?.execute([seq])?;
         }
         Ok(())
@@ -818,9 +831,12 @@ impl Deref for Tx<'_> {
     }
 }
 
+/// The end of the log, or a place that was stored for want of an entry there.
+const LAST_SEQ: &str = "SELECT max(seq, ifnull((SELECT max(seq) FROM activity), 0)) FROM counters";
+
 /// The last place in the order of commits that a snapshot shows.
 pub(crate) fn last_seq(conn: &Connection) -> Result<i64> {
-    Ok(conn.prepare_cached("SELECT seq FROM counters")?.query_row([], |r| r.get(0))?)
+    Ok(conn.prepare_cached(LAST_SEQ)?.query_row([], |r| r.get(0))?)
 }
 
 /// How SQLite would run a statement, for tests of the hot ones.
@@ -920,5 +936,33 @@ mod tests {
         // Committed in full before the write's own transaction began, it stays though that was rolled back.
         assert_eq!(count("SELECT count(*) FROM boots"), 1);
         assert_eq!(count("SELECT boot FROM counters"), count("SELECT boot FROM boots"));
+    }
+
+    #[test]
+    fn places_go_on_whether_the_log_has_them_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let pd = Coordinator::open(Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global))
+            .unwrap();
+        let stored = || {
+            let read = |conn: &rusqlite::Connection| {
+                Ok(conn.query_row("SELECT seq FROM counters", [], |r| r.get::<_, i64>(0))?)
+            };
+            pd.inner.db.read(read).unwrap()
+        };
+        let publish = || pd.publish("c", &serde_json::json!(1), &crate::messages::Publish::default()).unwrap().seq;
+        let note = || {
+            let note = crate::notes::NewNote { text: "n".to_owned(), ..Default::default() };
+            pd.note(&note).unwrap().note.seq
+        };
+        let (first, second) = (publish(), publish());
+        assert!(first < second && stored() < first, "the log has the place already");
+        let third = note();
+        assert!(second < third);
+        assert_eq!(stored(), third, "the log has no note");
+        let fourth = publish();
+        assert!(third < fourth && stored() == third);
+        let last = |conn: &rusqlite::Connection| super::last_seq(conn);
+        assert_eq!(pd.inner.db.read(last).unwrap(), fourth + 1, "its entry in the log");
+        assert!(note() > fourth + 1);
     }
 }

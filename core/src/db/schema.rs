@@ -17,7 +17,8 @@ use crate::interrupt;
 /// "PtDy" in ASCII.
 const APPLICATION_ID: i64 = 0x5074_4479;
 /// All DDL, in order; the number of entries is the schema's version.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_fewer_pages.sql")];
 /// The version that this library writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
@@ -159,5 +160,58 @@ pub(super) fn with_path(e: Error, path: &Path) -> Error {
         e.about_path(path)
     } else {
         e
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::coordinator::{Coordinator, Options, ScopeChoice};
+    use crate::messages::{MessageFilter, Publish};
+    use crate::notes::{NewNote, NoteFilter};
+
+    /// A file as the first version left it, with a message, a note and a held lock.
+    fn first_version(path: &Path) {
+        let conn = Connection::open(path).unwrap();
+        conn.execute_batch(&format!("PRAGMA journal_mode=WAL; {}", MIGRATIONS[0])).unwrap();
+        conn.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        conn.pragma_update(None, "user_version", 1).unwrap();
+        conn.execute_batch(
+            "UPDATE counters SET seq = 500, token = 1 << 40;
+             INSERT INTO scopes VALUES (1, '', 'global');
+             INSERT INTO sessions (id, scope, agent, purpose, status, started_ms, seq)
+                 VALUES ('session-old', 1, 'a', 'old', 'completed', 1, 400);
+             INSERT INTO notes VALUES (450, 1, 'session-old', 'a', 'note', 'kept', 1);
+             INSERT INTO messages VALUES (499, 1, 'c', NULL, 1, 9000000000000000, '1');
+             INSERT INTO channels (name, scope, last_seq, last_ms, count) VALUES ('c', 1, 499, 1, 1);
+             INSERT INTO activity VALUES (500, 1, 1, NULL, 'publish', 'c', NULL);",
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_migrated_and_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("own");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let path = dir.join("db");
+        first_version(&path);
+        let pd = Coordinator::open(Options::default().db(&path).agent("a").scope(ScopeChoice::Global)).unwrap();
+        assert_eq!(pd.messages(&MessageFilter::default()).unwrap()[0].seq, 499);
+        assert_eq!(pd.notes(&NoteFilter::default()).unwrap().notes[0].text, "kept");
+        assert_eq!(pd.publish("c", &json!(2), &Publish::default()).unwrap().seq, 501);
+        let note = pd.note(&NewNote { text: "after".to_owned(), ..NewNote::default() }).unwrap().note;
+        assert!(note.seq > 502);
+        let lock = pd.lock("m", &crate::locks::LockOptions::default()).unwrap().unwrap();
+        assert!(lock.token() > 1 << 40);
+        drop(lock);
+        pd.close();
+        let conn = Connection::open(&path).unwrap();
+        assert_eq!(pragma(&conn, "user_version").unwrap(), VERSION);
+        let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
+        assert_eq!(sound, "ok");
     }
 }
