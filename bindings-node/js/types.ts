@@ -172,7 +172,7 @@ export interface Agent {
   diedMs: number | null;
   /** By what proof it was found dead. */
   death: string | null;
-  /** What proves its life. */
+  /** What proves its life. One that was lost stays until the agent calls again. */
   proofs: Proof[];
   /** Its active sessions. */
   activeSessions: number;

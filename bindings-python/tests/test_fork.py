@@ -405,17 +405,6 @@ def test_a_parent_that_is_killed_is_no_death_while_a_child_lives(store: Store) -
     assert [item.agent for item in pd.salvage().items] == ["a"]
 
 
-def test_a_process_that_was_killed_proves_nothing(store: Store) -> None:
-    pd = store.open("looker")
-    parent = store.child(fork_and_live, "a", uses=True)
-    pid = parent.said()
-    assert pd.wait_for_signal("ready", timeout=LONG) == pid
-    parent.go("reap")
-    assert parent.said() == "reaped"
-    # The agent lives by its parent's proof alone.
-    assert [proof.pid for proof in pd.agent("a").proofs] == [parent.pid]
-
-
 def test_a_child_does_not_keep_its_dead_parent_alive(store: Store) -> None:
     pd = store.open("looker")
     parent = store.child(fork_and_live, "a", uses=False)

@@ -73,7 +73,7 @@ pub struct Agent {
     pub died_ms: Option<i64>,
     /// By what proof it was found dead.
     pub death: Option<String>,
-    /// What proves its life.
+    /// What proves its life. One that was lost stays until the agent calls again.
     pub proofs: Vec<Proof>,
     /// Its active sessions.
     pub active_sessions: u64,
