@@ -8,10 +8,10 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from role import Role
 
 from conftest import HERE, Child, Store, until
 from port_daddy import Agent, InvalidError, NotFoundError, NotSalvageableError, PortDaddy
-from role import Role
 
 
 def at_work(role: Role, lock: str) -> None:
@@ -33,16 +33,18 @@ def nameless(role: Role) -> None:
     until(lambda: os.getppid() != parent, "the end of the parent")
     with role.open() as one, role.open() as other:
         held = one.lock("n", blocking=False)
-        role.say({
-            "one": one.whoami().agent,
-            "other": other.whoami().agent,
-            "known": [one.agent_id, other.agent_id],
-            "source": one.whoami().source,
-            "note": one.note("x").note.agent,
-            "type": one.agent(one.agent_id).type,
-            "held_by": other.lock_info("n").agent,
-            "refused": other.lock("n", blocking=False) is None,
-        })
+        role.say(
+            {
+                "one": one.whoami().agent,
+                "other": other.whoami().agent,
+                "known": [one.agent_id, other.agent_id],
+                "source": one.whoami().source,
+                "note": one.note("x").note.agent,
+                "type": one.agent(one.agent_id).type,
+                "held_by": other.lock_info("n").agent,
+                "refused": other.lock("n", blocking=False) is None,
+            }
+        )
         held.release()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from role import Role
 
 from conftest import LONG, Store, at_once, git, in_thread
 from port_daddy import (
@@ -15,13 +16,12 @@ from port_daddy import (
     FileClaim,
     InvalidError,
     LineRange,
+    NoSessionError,
     NotFoundError,
     NotOwnerError,
-    NoSessionError,
     PortDaddy,
     StartedSession,
 )
-from role import Role
 
 
 def claim_at_a_word(role: Role, files: list[str]) -> None:

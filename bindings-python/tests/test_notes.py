@@ -7,10 +7,10 @@ from itertools import islice, pairwise
 from typing import Any
 
 import pytest
+from role import Role
 
 from conftest import LONG, Store, at_once, in_thread
 from port_daddy import ClosedError, InvalidError, NoSessionError, Note, NoteList, NotFoundError
-from role import Role
 
 TOMORROW = datetime.now(timezone.utc) + timedelta(days=1)
 

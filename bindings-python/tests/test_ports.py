@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from role import Role
 
 from conftest import LONG, Store, at_once, git, in_thread
 from port_daddy import (
@@ -22,7 +23,6 @@ from port_daddy import (
     PortTakenError,
     TimedOutError,
 )
-from role import Role
 
 
 def claim_at_a_word(role: Role, identity: str, options: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from role import Role
 
 from conftest import LONG, Child, Store, in_thread, program, until, until_queued, until_waiting
 from port_daddy import ClosedError, DeadlockError, LeaseLostError, PortDaddy, PortDaddyError, TimedOutError
-from role import Role
 
 
 def hold(role: Role, lock: str) -> None:

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from role import Role
 
 from conftest import Store, at_once
 from port_daddy import InvalidError, NotFoundError, NotOwnerError, NotSalvageableError, PortDaddy
-from role import Role
 
 
 def leave_work(role: Role, cwd: str) -> None:
@@ -123,9 +123,7 @@ def test_a_briefing_tells_of_the_work_as_it_was_left(store: Store) -> None:
     assert [claim.agent for claim in item.claims] == ["db"]
     assert item.sessions == listed.sessions
     # All of it, but for who has taken it.
-    assert item == listed.replace(
-        state="claimed", claimed_by="heir", claimed_by_name="heir", claimed=item.claimed
-    )
+    assert item == listed.replace(state="claimed", claimed_by="heir", claimed_by_name="heir", claimed=item.claimed)
 
 
 def test_of_ten_who_claim_at_once_exactly_one_wins(store: Store) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from role import Role
 
 import port_daddy
 from conftest import HERE, LONG, Child, Store, at_once, in_thread, program, until_waiting
@@ -32,7 +33,6 @@ from port_daddy import (
     StorePermissionError,
     StoreReadOnlyError,
 )
-from role import Role
 
 # What marks a database as this program's.
 OURS = 0x50744479
@@ -267,7 +267,7 @@ def test_an_empty_file_is_adopted(store: Store) -> None:
 def test_a_newer_version_s_file_is_refused(store: Store) -> None:
     pd = store.open("a")
     pd.note("before")
-    ((version,),), = sql(store.db, "PRAGMA user_version")
+    (((version,),),) = sql(store.db, "PRAGMA user_version")
     sql(store.db, "ALTER TABLE agents ADD COLUMN mood TEXT", f"PRAGMA user_version = {version + 1}")
     with pytest.raises(StoreNewerError) as refused:
         store.open("b")
@@ -576,5 +576,5 @@ def test_a_shell_and_a_program_share_one_store(store: Store) -> None:
     assert store.json("b", "whoami")["db"] == pd.db == str(store.db)
     store.pd("b", "note", "from a shell")
     assert texts(pd) == ["from a shell"]
-    ((application,),), = sql(store.db, "PRAGMA application_id")
+    (((application,),),) = sql(store.db, "PRAGMA application_id")
     assert application == OURS

@@ -14,7 +14,14 @@ TYPED = Path(__file__).parent / "typed"
 
 
 def check(*files: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", *(str(TYPED / file) for file in files)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--warn-unused-ignores",
+        *(str(TYPED / file) for file in files),
+    ]
     return subprocess.run(command, cwd=cwd, text=True, capture_output=True)
 
 

@@ -189,7 +189,7 @@ class Agent(Record):
     death: str | None
     """By what proof it was found dead."""
     proofs: tuple[Proof, ...]
-    """What proves its life."""
+    """What proves its life. One that was lost stays until the agent calls again."""
     active_sessions: int
     """Its active sessions."""
     unfinished: bool

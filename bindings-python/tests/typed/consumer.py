@@ -48,7 +48,9 @@ def everything(pd: PortDaddy) -> None:
     messages: tuple[p.Message, ...] = pd.messages("a", after_seq=1, limit=5, all=True)
     channels: p.ChannelList = pd.channels("a", all=True)
     count: int = pd.clear_channel("a")
-    lock: p.Lock = pd.lock("m", timeout=1, ttl=timedelta(minutes=1), purpose="x", on_wait=lambda info: print(info.agent))
+    lock: p.Lock = pd.lock(
+        "m", timeout=1, ttl=timedelta(minutes=1), purpose="x", on_wait=lambda info: print(info.agent)
+    )
     held: p.Lock | None = pd.lock("m", blocking=False)
     with pd.lock("m") as entered:
         info: p.LockInfo = entered.extend(5)
@@ -84,8 +86,40 @@ def everything(pd: PortDaddy) -> None:
     other: p.Agent = agent.replace(name="x")
     pd.abandon()
     pd.close()
-    print(agents, begun, whoami, sessions, detail, notes, released, claims, owners, published, maybe, payload, messages, texts)
-    print(channels, count, held, info, token, result, locks, looked, port, ports, services, left, briefing, item, log, entries)
+    print(
+        agents,
+        begun,
+        whoami,
+        sessions,
+        detail,
+        notes,
+        released,
+        claims,
+        owners,
+        published,
+        maybe,
+        payload,
+        messages,
+        texts,
+    )
+    print(
+        channels,
+        count,
+        held,
+        info,
+        token,
+        result,
+        locks,
+        looked,
+        port,
+        ports,
+        services,
+        left,
+        briefing,
+        item,
+        log,
+        entries,
+    )
     print(status, checks, state, plain, other, written, claimed, session)
 
 
