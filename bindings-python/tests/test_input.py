@@ -287,7 +287,7 @@ def test_a_client_is_refused_at_once(store: Store) -> None:
     for of in (PortDaddy, AsyncPortDaddy):
         for options, error, argument in wrong:
             given = {"db": store.db, **options}
-            refused(lambda: of(**given), error, argument)  # noqa: B023
+            refused(lambda: of(**given), error, argument)
     assert not store.db.exists()
     # What only the library can judge: at once too, or for an asynchronous client at its first call.
     for options in ({"agent_id": "two words"}, {"scope": "two words"}):

@@ -86,7 +86,7 @@ def test_every_public_name_is_there() -> None:
     assert len(set(port_daddy.__all__)) == len(port_daddy.__all__)
     assert re.fullmatch(r"\d+\.\d+\.\d+", port_daddy.__version__)
     with pytest.raises(AttributeError, match="nonsense"):
-        port_daddy.nonsense  # noqa: B018
+        port_daddy.nonsense
 
 
 # Errors.

@@ -682,7 +682,7 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._end_and_stop(ended_well(error))
+        await self._end_and_stop(error is None or isinstance(error, (SystemExit, GeneratorExit)))
 
     def __repr__(self) -> str:
         return f"<AsyncPortDaddy agent={self.agent_id!r} db={self.db!r}{' closed' if self.closed else ''}>"

@@ -672,7 +672,7 @@ class PortDaddy(Notices, _native.Client):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(ended_well(error))
+        self._end(error is None or isinstance(error, (SystemExit, GeneratorExit)))
 
     def __repr__(self) -> str:
         return f"<PortDaddy agent={self.agent_id!r} db={self.db!r}{' closed' if self.closed else ''}>"
