@@ -48,8 +48,8 @@ test-python: wheel
 	$(VENV)/bin/python -m mypy.stubtest port_daddy._native
 	tests/same-names
 
-# The examples run as users run them: with the released program.
-test-examples: build
+# The examples run as users run them: with the released program, the wheel and the npm packages, installed in empty places.
+test-examples: build npm wheel
 	PD=$(PD) tests/examples.sh
 
 lint: $(NODE_MODULES) lint-python
