@@ -31,7 +31,6 @@ impl Client {
 
     #[pyo3(signature = (patterns, *, replay=None, durable=None, fail_on_deadlock=false, fail_if_gone=false,
         purpose=None))]
-    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn _subscribe<'py>(
         slf: &Bound<'py, Self>,
         patterns: Names,
