@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 readme=benches/README.md
-names='pd-note claims idle-subs hand-over gate node'
+names='pd-note claims idle-subs hand-over gate node python'
 chosen=${1:-$names}
 for name in $chosen; do
 	case " $names " in
@@ -40,8 +40,10 @@ trap 'exit 130' INT TERM
 redis() {
 	port=$(env -u PORT_DADDY_SESSION PORT_DADDY_AGENT=bench PORT_DADDY_DB="$dir/state/pd.db" \
 		target/release/pd claim "bench:redis:$1" --scope bench -q)
+	own="$dir/redis-$1"
+	mkdir "$own"
 	shift
-	redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --loglevel warning "$@" >"$dir/log" 2>&1 &
+	redis-server --port "$port" --bind 127.0.0.1 --dir "$own" --loglevel warning "$@" >"$dir/log" 2>&1 &
 	servers="$servers $!"
 	tries=0
 	until redis-cli -p "$port" ping >/dev/null 2>&1; do
@@ -71,11 +73,25 @@ for name in $chosen; do
 		npm install --silent --offline --no-save --prefix "$dir/project" target/npm/*.tgz
 		export PD_BENCH_REDIS="$port" PD_BENCH_CLIENT="$dir/project/node_modules/port-daddy/dist/client.mjs"
 	fi
+	if [ "$name" = python ]; then
+		redis python --save '' --appendonly no
+		PD_BENCH_REDIS=$port
+		redis python-fsync --save '' --appendonly yes --appendfsync always
+		PD_BENCH_REDIS_FSYNC=$port
+		export PD_BENCH_REDIS PD_BENCH_REDIS_FSYNC
+		make -s wheel >/dev/null
+		"${PYTHON:-python3}" -m venv "$dir/venv"
+		"$dir/venv/bin/python" -m pip install -q --disable-pip-version-check target/wheel/*.whl -r benches/python/requirements.txt
+	fi
 	load=$(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)
 	{
 		echo "*Commit $commit; $machine; load before: $load.*"
 		echo
-		case $name in node) node benches/node/bench.mjs ;; *) "$bench" "$name" ;; esac
+		case $name in
+		node) node benches/node/bench.mjs ;;
+		python) "$dir/venv/bin/python" benches/python/bench.py ;;
+		*) "$bench" "$name" ;;
+		esac
 	} >"$dir/found"
 	echo "## $name"
 	cat "$dir/found"
