@@ -96,7 +96,8 @@ async fn end(mut call: Call) -> Result<Answer> {
 async fn next(mut call: Call) -> Result<Answer> {
     let stream = call.client.streams.find(&mut call.arguments)?;
     if !stream.read_async(&Wait { timeout: None, cancel: Some(call.cancel.clone()) }).await? {
-        return Err(not_open());
+        // It ended meanwhile.
+        return Err(Error::new(ErrorKind::Cancelled, "the wait was cancelled"));
     }
     let items = stream.take_all()?;
     json(&items.iter().map(Bare).collect::<Vec<_>>()).map(Answer::from)
