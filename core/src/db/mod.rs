@@ -11,6 +11,7 @@
 //! A newer library may migrate the file while we have it open. Migrations only add, so reading goes on; every write
 //! checks `user_version` inside its transaction and refuses a file that is newer than this library.
 
+mod checkpoint;
 mod gate;
 #[cfg(unix)]
 mod gather;
@@ -46,6 +47,7 @@ use crate::sync::{Condvar, Mutex, Turn};
 use crate::sys;
 use crate::wake::{Topic, Wakes, reactor};
 
+use checkpoint::Checkpoints;
 use gate::Gate;
 
 /// How long a writer waits for SQLite's lock when the gate could not order it: a process that was stopped inside a
@@ -53,12 +55,9 @@ use gate::Gate;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same on the waiting thread, for a lock that could not be had the last time.
 const STUCK_PATIENCE: Duration = Duration::from_millis(100);
-/// With so many pages in the WAL, a commit that is slow anyway also checkpoints.
-const CHECKPOINT_AT: i32 = 1_000;
-/// With so many, even a commit that should be quick does.
-const CHECKPOINT_AT_LAST: i32 = 8_000;
-/// The same for a process that ends soon. When nobody else has the file open, each one reads the whole WAL before it
-/// can do anything (2 to 3 µs a page), and what a checkpoint put back is forgotten unless the WAL is emptied.
+/// With so many pages in the WAL, a commit that is slow anyway also checkpoints, in a process that ends soon, and with so
+/// many more even one that should be quick. When nobody else has the file open, each such process reads the whole WAL before
+/// it can do anything (2 to 3 µs a page), and what a checkpoint put back is forgotten unless the WAL is emptied.
 const CHECKPOINT_AT_BRIEF: i32 = 200;
 const CHECKPOINT_AT_LAST_BRIEF: i32 = 500;
 
@@ -127,12 +126,13 @@ pub(crate) struct Db {
     file: Option<(u64, u64)>,
     pid: u32,
     closed: AtomicBool,
-    door: Door,
+    door: Arc<Door>,
     here: Mutex<Option<Here>>,
     writer: ManuallyDrop<Turn<Option<Writer>>>,
     readers: ManuallyDrop<Mutex<Readers>>,
     brief: bool,
     gate: Gate,
+    checkpoints: Arc<Checkpoints>,
     wakes: Wakes,
     inputs: Inputs,
 }
@@ -202,12 +202,13 @@ impl Db {
             file: sys::filesystem::identity(&path),
             pid: std::process::id(),
             closed: AtomicBool::new(false),
-            door: Door::default(),
+            door: Arc::default(),
             here: Mutex::new(Some(here)),
             writer: ManuallyDrop::new(Turn::new(Some(writer))),
             readers: ManuallyDrop::new(Mutex::default()),
             brief,
             gate,
+            checkpoints: Arc::default(),
             wakes,
             inputs,
             path,
@@ -331,22 +332,25 @@ impl Db {
         self.named(writer.transact(durability, &self.inputs, wakes, until, waited, f))
     }
 
-    /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken.
+    /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken: in a thread of its
+    /// own, unless this process ends soon.
     fn checkpoint_if_due(&self, durability: Durability) {
-        let limit = match (durability, self.brief) {
-            (Durability::Power, false) => CHECKPOINT_AT,
-            (Durability::Process, false) => CHECKPOINT_AT_LAST,
-            (Durability::Power, true) => CHECKPOINT_AT_BRIEF,
-            (Durability::Process, true) => CHECKPOINT_AT_LAST_BRIEF,
-        };
         let Some(mut slot) = self.writer.try_lock() else { return };
         let Some(writer) = slot.as_mut() else { return };
         let pages = writer.wal_pages.load(Ordering::Relaxed);
+        if !self.brief {
+            self.checkpoints.begin_if_due(pages, &self.path, &self.door);
+            return;
+        }
+        let limit = match durability {
+            Durability::Power => CHECKPOINT_AT_BRIEF,
+            Durability::Process => CHECKPOINT_AT_LAST_BRIEF,
+        };
         if pages < writer.left {
             writer.left = 0;
         }
         if pages - writer.left >= limit {
-            writer.checkpoint(self.brief, &self.gate);
+            writer.empty_log(&self.gate);
             writer.left = pages;
         }
     }
@@ -396,6 +400,7 @@ impl Db {
     /// Closes every connection. Later calls fail with `CLOSED`.
     pub(crate) fn close(&self) {
         if self.check_process().is_ok() {
+            self.checkpoints.end();
             // Without a check, nothing keeps it from coming in.
             let _inside = interrupt::unhindered(|| self.door.enter());
             self.closed.store(true, Ordering::SeqCst);
@@ -676,11 +681,7 @@ impl Writer {
     }
 
     /// Best effort: whoever is in the way only means that a later commit tries again.
-    fn checkpoint(&mut self, empty: bool, gate: &Gate) {
-        if !empty {
-            let _ = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
-            return;
-        }
+    fn empty_log(&mut self, gate: &Gate) {
         // Emptying excludes writers meanwhile. It waits for nobody, and what can't be emptied is put back all the same.
         let Some(_pass) = gate.enter_until(interrupt::due(), &mut None) else { return };
         if self.set_patience(Duration::ZERO).is_ok() {

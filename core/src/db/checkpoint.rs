@@ -1,0 +1,201 @@
+//! Putting the WAL's pages back into the database, in a thread of its own, so that no commit waits for it.
+//!
+//! ```text
+//! a commit:    has left so many pages in the WAL: starts the thread, unless it is at work, and goes on
+//! the thread:  puts back what is there (PASSIVE, which keeps nobody out), again and again while others write on;
+//!              then, with the gate, the few pages that are left (FULL): whoever writes next begins the WAL anew
+//! ```
+//!
+//! The last step keeps writers out for two short syncs. Without it a WAL that somebody always writes to would never begin
+//! anew. Every step is done inside the door, with a connection that is closed before coming out, so a fork finds nothing of
+//! it. A handle that is closed waits for the step under way. All of it is best effort: whoever is in the way only means that
+//! a later commit tries again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::gate::Gate;
+use super::{Door, schema, sidecar};
+use crate::sync::{Condvar, Mutex};
+
+/// Pages in the WAL at which the thread starts.
+const AT: i32 = 2_000;
+/// With no more pages left than this, they are put back while writers wait.
+const FEW: i32 = 250;
+/// How often it is tried to get there.
+const PASSES: usize = 8;
+/// How long the last step waits for a writer without the gate, or a reader.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The checkpoints of one handle.
+#[derive(Default)]
+pub(super) struct Checkpoints {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    running: bool,
+    over: bool,
+    /// Pages that the last one left there, because someone still read them.
+    left: i32,
+}
+
+impl Checkpoints {
+    /// Starts one if the WAL has grown by enough since the last.
+    pub(super) fn begin_if_due(self: &Arc<Self>, pages: i32, path: &Path, door: &Arc<Door>) {
+        {
+            let mut state = self.state.lock();
+            if pages < state.left {
+                state.left = 0;
+            }
+            if state.running || state.over || pages - state.left < AT {
+                return;
+            }
+            state.running = true;
+        }
+        let (this, door, path) = (Arc::clone(self), Arc::clone(door), path.to_owned());
+        let thread = std::thread::Builder::new().name("pd-checkpoint".to_owned());
+        if thread.spawn(move || this.run(&path, &door)).is_err() {
+            self.done(pages);
+        }
+    }
+
+    /// Starts none any more, and waits for the step under way.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.over = true;
+        while state.running {
+            state = self.changed.wait(state);
+        }
+    }
+
+    fn run(&self, path: &Path, door: &Door) {
+        // Whatever happens to this thread, nobody waits for it for ever.
+        struct Done<'a>(&'a Checkpoints, i32);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.done(self.1);
+            }
+        }
+        let mut done = Done(self, AT);
+        let (mut known, mut least) = (0, i32::MAX);
+        for _ in 0..PASSES {
+            let Some((pages, put_back)) = self.step(door, || passive(path)) else { return };
+            done.1 = pages;
+            // What was written since the last pass: the last step will find about as much.
+            let new = pages - known;
+            if new <= FEW || new >= least {
+                break;
+            }
+            (known, least) = (put_back, new);
+        }
+        if let Some((pages, put_back)) = self.step(door, || full(path)) {
+            done.1 = if pages == put_back { 0 } else { pages };
+        }
+    }
+
+    /// One step, inside the door; none where it failed, or the handle is being closed.
+    fn step(&self, door: &Door, f: impl FnOnce() -> rusqlite::Result<(i32, i32)>) -> Option<(i32, i32)> {
+        let _inside = door.enter().ok()?;
+        if self.state.lock().over {
+            return None;
+        }
+        f().ok()
+    }
+
+    fn done(&self, left: i32) {
+        let mut state = self.state.lock();
+        state.running = false;
+        state.left = left;
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+/// Pages in the WAL, and how many of them were put back.
+fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<(i32, i32)> {
+    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| Ok((r.get(1)?, r.get(2)?)))
+}
+
+fn passive(path: &Path) -> rusqlite::Result<(i32, i32)> {
+    checkpoint(&open(path)?, "PASSIVE")
+}
+
+fn full(path: &Path) -> rusqlite::Result<(i32, i32)> {
+    let conn = open(path)?;
+    conn.busy_timeout(PATIENCE)?;
+    let gate = Gate::new(sidecar(path, "gate"));
+    let _pass = gate.enter_until(None, &mut None);
+    checkpoint(&conn, "FULL")
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = schema::connect(path).map_err(|_| rusqlite::Error::InvalidQuery)?;
+    // SQLite opens the WAL at the first look into the database, and before that knows of none.
+    conn.query_row("SELECT 1 FROM counters", [], |_| Ok(()))?;
+    Ok(conn)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::coordinator::{Coordinator, Options, ScopeChoice};
+    use crate::messages::Publish;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn open(dir: &tempfile::TempDir) -> Coordinator {
+        Coordinator::open(Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global)).unwrap()
+    }
+
+    fn publish(pd: &Coordinator) {
+        pd.publish("c", &serde_json::json!("x".repeat(2_000)), &Publish::default()).unwrap();
+    }
+
+    fn wal(dir: &tempfile::TempDir) -> u64 {
+        dir.path().join("db-wal").metadata().unwrap().len() / 4_120
+    }
+
+    #[test]
+    fn the_log_begins_anew_while_two_write_without_a_pause() {
+        let dir = tempfile::tempdir().unwrap();
+        let pd = open(&dir);
+        let other = open(&dir);
+        let until = Instant::now() + LONG;
+        let salt = || std::fs::read(dir.path().join("db-wal")).unwrap()[16..24].to_owned();
+        // Its header has other numbers each time that it begins anew.
+        let mut seen = vec![salt()];
+        while seen.len() < 4 {
+            for _ in 0..100 {
+                publish(&pd);
+                publish(&other);
+            }
+            let now = salt();
+            if seen.last() != Some(&now) {
+                seen.push(now);
+            }
+            assert!(Instant::now() < until, "the log has {} pages and goes on growing", wal(&dir));
+        }
+        assert!(wal(&dir) < 8 * AT as u64, "{} pages", wal(&dir));
+        pd.close();
+        other.close();
+    }
+
+    #[test]
+    fn a_handle_that_is_closed_leaves_no_thread_at_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let pd = open(&dir);
+        for _ in 0..AT / 4 {
+            publish(&pd);
+        }
+        pd.close();
+        assert!(!pd.inner.db.checkpoints.state.lock().running);
+    }
+}
