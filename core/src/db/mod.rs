@@ -59,6 +59,8 @@ const STUCK_PATIENCE: Duration = Duration::from_millis(100);
 /// many more even one that should be quick. When nobody else has the file open, each such process reads the whole WAL before
 /// it can do anything (2 to 3 µs a page), and what a checkpoint put back is forgotten unless the WAL is emptied.
 const CHECKPOINT_AT_BRIEF: i32 = 200;
+/// With more, a program empties the WAL when it closes: the next command may be the only one that has the file open.
+const MOST_LEFT: i32 = 1_000;
 const CHECKPOINT_AT_LAST_BRIEF: i32 = 500;
 
 const FORK_HINT: &str =
@@ -404,7 +406,12 @@ impl Db {
             // Without a check, nothing keeps it from coming in.
             let _inside = interrupt::unhindered(|| self.door.enter());
             self.closed.store(true, Ordering::SeqCst);
-            self.writer.lock().take();
+            let writer = self.writer.lock().take();
+            if let Some(mut writer) =
+                writer.filter(|writer| !self.brief && writer.wal_pages.load(Ordering::Relaxed) > MOST_LEFT)
+            {
+                writer.empty_log(&self.gate);
+            }
             *self.readers.lock() = Readers::default();
             self.here.lock().take();
         }
