@@ -105,7 +105,7 @@ impl Later {
         std::mem::forget(lock(&self.mailbox).take());
     }
 
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let mut worker = lock(&self.worker);
         let worker = match &mut *worker {
             Some(worker) => worker,
@@ -128,6 +128,17 @@ impl Later {
             mailbox.get().leaving.store(true, Ordering::SeqCst);
             mailbox.get().leave_if_over(py)
         })
+    }
+
+    /// Its client was forgotten: leaves the loop, whichever thread this is.
+    pub(crate) fn forgotten(&self, py: Python<'_>) {
+        drop(lock(&self.worker).take());
+        let Some(mailbox) = lock(&self.mailbox).take() else { return };
+        mailbox.get().leaving.store(true, Ordering::SeqCst);
+        // A loop that is closed has no readers any more.
+        let _ = mailbox.bind(py).getattr(intern!(py, "_leave")).and_then(|leave| {
+            mailbox.get().event_loop.bind(py).call_method1(intern!(py, "call_soon_threadsafe"), (leave,))
+        });
     }
 
     /// The mailbox in this loop.
@@ -303,6 +314,11 @@ impl Drop for Duty {
 
 #[pymethods]
 impl Mailbox {
+    /// Leaves the loop, unless calls go on.
+    fn _leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.leave_if_over(py)
+    }
+
     /// Ends the calls whose outcome has come.
     fn _deliver(&self, py: Python<'_>) -> PyResult<()> {
         let mut heard = [0; 16];
@@ -366,10 +382,11 @@ pub(crate) struct Call {
 impl Call {
     /// Gives the call up. If it waits, `ended` is done once nothing of it is left, and this gives true; otherwise what it
     /// does it may have done.
-    fn _cancel(&self, ended: Py<PyAny>) -> bool {
+    #[pyo3(signature = (ended=None))]
+    fn _cancel(&self, ended: Option<Py<PyAny>>) -> bool {
         let mut calls = lock(&self.mailbox.get().calls);
         let Some(addressee) = calls.remove(&self.number) else { return false };
-        if self.waits {
+        if let Some(ended) = ended.filter(|_| self.waits) {
             calls.insert(self.number, Addressee::GivenUp { ended });
         }
         drop(calls);

@@ -153,11 +153,20 @@ pub(crate) fn flag(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 fn number<T: TryFrom<i64>>(obj: &Bound<'_, PyAny>, bounds: &str) -> PyResult<T> {
-    if !obj.is_instance_of::<PyInt>() || obj.is_instance_of::<PyBool>() {
-        return Err(wrong_type("an int", obj));
-    }
-    let fits = obj.extract::<i64>().ok().and_then(|number| T::try_from(number).ok());
-    fits.ok_or_else(|| invalid(obj.py(), format!("must be a whole number {bounds}, not {obj}")))
+    let py = obj.py();
+    let whole = if obj.is_instance_of::<PyBool>() {
+        None
+    } else if obj.is_instance_of::<PyInt>() {
+        Some(obj.clone())
+    } else if obj.hasattr(intern!(py, "__index__"))? {
+        // As numpy's whole numbers are.
+        Some(obj.call_method0(intern!(py, "__index__"))?)
+    } else {
+        None
+    };
+    let whole = whole.ok_or_else(|| wrong_type("an int", obj))?;
+    let fits = whole.extract::<i64>().ok().and_then(|number| T::try_from(number).ok());
+    fits.ok_or_else(|| invalid(py, format!("must be a whole number {bounds}, not {whole}")))
 }
 
 macro_rules! numbers {
@@ -349,7 +358,7 @@ fn value(obj: &Bound<'_, PyAny>, steps: &mut Vec<Step>) -> PyResult<Value> {
         return Err(invalid(py, "is nested too deeply: at most 100 levels"));
     }
     if let Ok(members) = obj.cast::<PyDict>() {
-        let mut found = Map::with_capacity(members.len());
+        let mut found = Map::new();
         for (key, member) in members.iter() {
             if !key.is_instance_of::<PyString>() {
                 let kind = type_name(&key);
@@ -363,7 +372,7 @@ fn value(obj: &Bound<'_, PyAny>, steps: &mut Vec<Step>) -> PyResult<Value> {
         return Ok(Value::Object(found));
     }
     if obj.is_instance_of::<PyList>() || obj.is_instance_of::<PyTuple>() {
-        let mut found = Vec::with_capacity(obj.len()?);
+        let mut found = Vec::new();
         for (n, item) in obj.try_iter()?.enumerate() {
             steps.push(Step::Item(n));
             found.push(value(&item?, steps)?);

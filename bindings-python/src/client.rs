@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::aio::{Call, Converting, Going, Later, Mailbox, Pending, converting};
 use crate::args::{PathText, Text, flag, plain};
 use crate::error::{closed, raised};
-use crate::lifecycle::{OPENING, is_main_thread, keep, let_go_of_all};
+use crate::lifecycle::{OPENING, Stake, is_main_thread, keep, let_go, let_go_of_all};
 use crate::types::to_python;
 
 /// What an operation gives: its result, or a coroutine that gives it.
@@ -185,6 +185,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         if Arc::strong_count(&self.shared) == 1 {
             without_gil(|| self.shared.end(Coordinator::close));
+            if self.is_async {
+                Python::attach(|py| self.shared.later.forgotten(py));
+            }
         }
     }
 }
@@ -234,8 +237,9 @@ impl Client {
     ) -> PyResult<Client> {
         let made = Made::of(agent_id, session, db, scope, global_scope, cwd).map_err(|e| raised(py, &e))?;
         let shared = Shared::new(made);
-        interruptibly(py, || shared.open().map(drop))?.map_err(|e| raised(py, &e))?;
+        // Known to forks before there is anything to close. A signal waits until it is open: its handler might open, or fork.
         keep(&shared);
+        py.detach(|| shared.open().map(drop)).map_err(|e| raised(py, &e))?;
         Ok(Client { shared, is_async: false })
     }
 
@@ -326,6 +330,19 @@ impl AsyncClient {
         told: Option<Py<PyAny>>,
     ) -> PyResult<Call> {
         Mailbox::begin(&slf.as_super().get().shared, pending, event_loop, future, told)
+    }
+
+    /// Releases one grant, whoever hears of it.
+    fn _give_back(slf: &Bound<'_, Self>, name: Text, token: i64) -> PyResult<()> {
+        let shared = Arc::clone(&slf.as_super().get().shared);
+        let_go(&shared, Stake::Lock(token));
+        let give_back = async move {
+            if let Some(pd) = shared.opened() {
+                // Whoever was to have it is gone: there is nobody to tell of a failure.
+                let _ = pd.release_lock(&name.0, token);
+            }
+        };
+        slf.as_super().get().shared.later.spawn(give_back).map_err(|e| raised(slf.py(), &e))
     }
 
     /// Ends the client's thread, and its place in the event loop.

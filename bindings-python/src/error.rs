@@ -39,6 +39,13 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(exception))
 }
 
+/// Finds the classes while they can be imported: at the interpreter's end nothing can.
+#[pyfunction]
+pub(crate) fn _ready(py: Python<'_>) -> PyResult<()> {
+    raised(py, &Error::invalid(""));
+    from_value(py, &serde_json::Value::Null).map(drop)
+}
+
 /// Every error code.
 #[pyfunction]
 pub(crate) fn _error_codes() -> Vec<&'static str> {

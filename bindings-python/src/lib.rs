@@ -10,6 +10,7 @@ mod args;
 mod client;
 mod error;
 mod files;
+mod guard;
 mod lifecycle;
 mod locks;
 mod messages;
@@ -33,7 +34,9 @@ mod _native {
     #[pymodule_export]
     use crate::client::{AsyncClient, Client};
     #[pymodule_export]
-    use crate::error::{_error_codes, _error_of};
+    use crate::error::{_error_codes, _error_of, _ready};
+    #[pymodule_export]
+    use crate::guard::{Guard, GuardBlock};
     #[pymodule_export]
     use crate::lifecycle::{_after_fork_in_child, _after_fork_in_parent, _before_fork, _end_all, _main_thread};
     #[pymodule_export]

@@ -12,8 +12,9 @@
 //! All other locks of this crate are held for instants and with the GIL, which the forking thread has.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use portdaddy_core::{Coordinator, Fork};
 use pyo3::intern;
@@ -29,7 +30,7 @@ pub(crate) static OPENING: Mutex<()> = Mutex::new(());
 static CLIENTS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 /// What a client has at stake: as long as it has anything, it isn't closed by being forgotten.
-#[derive(PartialEq)]
+#[derive(PartialEq, Eq, Hash)]
 pub(crate) enum Stake {
     /// A lock's token.
     Lock(i64),
@@ -38,8 +39,12 @@ pub(crate) enum Stake {
 }
 
 /// What was taken and begun, and neither released nor ended through the same client, which is kept here. What ended otherwise
-/// stays, and costs no more than its client's life.
-static STAKES: Mutex<Vec<(Stake, Arc<Shared>)>> = Mutex::new(Vec::new());
+/// (by a TTL, or through another client) stays, and keeps its client open until the process ends.
+static STAKES: LazyLock<Mutex<HashMap<(usize, Stake), Arc<Shared>>>> = LazyLock::new(Mutex::default);
+
+fn at(client: &Arc<Shared>, stake: Stake) -> (usize, Stake) {
+    (Arc::as_ptr(client).addr(), stake)
+}
 
 /// The interpreter's main thread, which alone runs signal handlers.
 static MAIN: AtomicU64 = AtomicU64::new(0);
@@ -58,22 +63,18 @@ pub(crate) fn keep(client: &Arc<Shared>) {
 
 /// Remembers what a client has at stake.
 pub(crate) fn stake(client: &Arc<Shared>, stake: Stake) {
-    lock(&STAKES).push((stake, Arc::clone(client)));
+    lock(&STAKES).insert(at(client, stake), Arc::clone(client));
 }
 
 /// Forgets what was released or ended.
-pub(crate) fn let_go(client: &Arc<Shared>, stake: &Stake) {
-    let let_go = {
-        let mut stakes = lock(&STAKES);
-        let at = stakes.iter().position(|(its, of)| its == stake && Arc::ptr_eq(of, client));
-        at.map(|at| stakes.swap_remove(at))
-    };
+pub(crate) fn let_go(client: &Arc<Shared>, stake: Stake) {
+    let let_go = lock(&STAKES).remove(&at(client, stake));
     drop(let_go);
 }
 
 /// Forgets all that a client had at stake: it is over, or its handle is the parent's.
 pub(crate) fn let_go_of_all(client: &Arc<Shared>) {
-    let let_go: Vec<_> = lock(&STAKES).extract_if(.., |(_, of)| Arc::ptr_eq(of, client)).collect();
+    let let_go: Vec<_> = lock(&STAKES).extract_if(|_, of| Arc::ptr_eq(of, client)).collect();
     drop(let_go);
 }
 

@@ -102,13 +102,13 @@ impl Client {
         token: Option<Whole>,
     ) -> Reply<'py, LockInfo> {
         let unlock = Unlock { force, token: token.map(|token| token.0) };
-        now(slf, move |pd| pd.unlock(&name.0, &unlock))
+        now_and(slf, move |pd| pd.unlock(&name.0, &unlock), |client, info| let_go(client, Stake::Lock(info.token)))
     }
 
     /// Releases one grant.
     fn _release_lock<'py>(slf: &Bound<'py, Self>, name: Text, token: i64) -> Reply<'py, ()> {
         let release = move |pd: &Coordinator| pd.release_lock(&name.0, token);
-        now_and(slf, release, move |client, ()| let_go(client, &Stake::Lock(token)))
+        now_and(slf, release, move |client, ()| let_go(client, Stake::Lock(token)))
     }
 
     /// Ends the lease of a lock this long from now, whatever its TTL was. The time is seconds or a timedelta; with `token` it

@@ -15,7 +15,7 @@ pub(crate) fn goes_on(client: &Arc<Shared>, session: &Session) {
 }
 
 pub(crate) fn over(client: &Arc<Shared>, session: &Session) {
-    let_go(client, &Stake::Session(session.id.clone()));
+    let_go(client, Stake::Session(session.id.clone()));
 }
 
 #[pymethods]

@@ -878,3 +878,42 @@ def test_a_blocking_client_waits_beside_a_loop(store: Store) -> None:
         assert await asyncio.wrap_future(heard) == [1]
 
     run(store, main)
+
+
+def test_a_wait_that_is_closed_takes_nothing(store: Store) -> None:
+    other = store.open("b")
+    held = other.lock("m")
+
+    async def main(pd: AsyncPortDaddy) -> None:
+        async def wait() -> None:
+            await pd.lock("m")
+
+        coroutine = wait()
+        # As a task that is collected: nobody throws CancelledError into it.
+        coroutine.send(None)
+        await waiting(pd, 1)
+        coroutine.close()
+        await waiting(pd, 0)
+        held.release()
+        assert other.lock_info("m") is None
+
+    run(store, main)
+
+
+def test_a_client_that_is_forgotten_leaves_its_loop(store: Store) -> None:
+    async def main(pd: AsyncPortDaddy) -> None:
+        def descriptors() -> int:
+            return len(os.listdir("/proc/self/fd"))
+
+        await pd.whoami()
+        before = descriptors()
+        for _ in range(20):
+            forgotten = store.open_async("a")
+            await forgotten.whoami()
+            del forgotten
+            gc.collect()
+        await asyncio.sleep(0)
+        await pd.whoami()
+        assert descriptors() <= before + 2
+
+    run(store, main)

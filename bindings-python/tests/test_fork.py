@@ -537,3 +537,35 @@ def test_a_forked_child_may_fork_in_turn(store: Store) -> None:
     assert parent.said() == sorted(["parent", "child", "child again", *(f"grandchild {n}" for n in range(5))])
     parent.end()
     assert store.open("looker").agent("a").state == "active"
+
+
+def fork_beside_openings(role: Role, forks: int) -> None:
+    """One thread opens and closes clients while another forks; each child opens one of its own."""
+    over = threading.Event()
+
+    def open_and_close() -> None:
+        while not over.is_set():
+            role.open().close()
+
+    opener = threading.Thread(target=open_and_close)
+    opener.start()
+    failed = 0
+    for _ in range(forks):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with role.open() as pd:
+                    pd.whoami()
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        failed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    over.set()
+    opener.join()
+    role.say(failed)
+
+
+def test_a_child_can_use_what_another_thread_was_opening_when_it_was_forked(store: Store) -> None:
+    child = store.child(fork_beside_openings, "a", forks=60)
+    assert child.said() == 0
+    child.end()

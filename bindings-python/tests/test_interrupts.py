@@ -397,3 +397,82 @@ def test_another_thread_may_interrupt_the_main_one(store: Store, what: str) -> N
     print(f"{what}: {late * 1000:.1f} ms after interrupt_main")
     assert late < PROMPT
     assert child.said() == []
+
+
+class Anywhere(Exception):
+    """What a handler raises at some instant."""
+
+
+def enter_blocks_under_alarms(role: Role, how: str, rounds: int) -> None:
+    """Exceptions of a handler at every instant around a block; the program goes on, and no lock is left."""
+    pd = role.open()
+    armed = False
+
+    def handle(*_: object) -> None:
+        if armed:
+            raise Anywhere
+
+    signal.signal(signal.SIGALRM, handle)
+    left = 0
+    for n in range(rounds):
+        signal.setitimer(signal.ITIMER_REAL, 5e-6 + (n % 160) * 1e-6)
+        try:
+            armed = True
+            with pd.lock("m", timeout=LONG) if how == "lock" else pd.with_lock("m", timeout=LONG):
+                pass
+        except Anywhere:
+            pass
+        finally:
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if pd.lock_info("m") is not None:
+            left += 1
+            pd.unlock("m", force=True)
+    role.say(left)
+
+
+@pytest.mark.parametrize("how", ["lock", "with_lock"])
+def test_an_interrupt_at_any_instant_of_a_block_leaves_no_lock(store: Store, how: str) -> None:
+    child = store.child(enter_blocks_under_alarms, "child", how=how, rounds=8_000)
+    assert child.said() == 0
+    child.end()
+
+
+def open_under_a_handler_that_opens(role: Role, what: str) -> None:
+    """Opens a file that another process keeps locked; meanwhile a handler opens a client of its own, or forks."""
+    heard = []
+
+    def handle(*_: object) -> None:
+        if what == "fork":
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            heard.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        else:
+            with PortDaddy("other", db=role.db + "-other/db", global_scope=True) as other:
+                heard.append(0 if other.whoami().agent == "other" else 1)
+
+    signal.signal(signal.SIGUSR1, handle)
+    role.say("opening")
+    pd = role.open()
+    role.say("open")
+    role.barrier()
+    pd.note("goes on")
+    role.say(heard)
+
+
+@pytest.mark.parametrize("what", ["open", "fork"])
+def test_a_handler_may_open_or_fork_while_a_client_is_opened(store: Store, what: str) -> None:
+    pd = store.open("looker")
+    pd.heartbeat()
+    holder = store.child(hold_the_store)
+    assert holder.said() == "held"
+    child = store.child(open_under_a_handler_that_opens, "child", what=what)
+    assert child.said() == "opening"
+    os.kill(child.pid, signal.SIGUSR1)
+    holder.go()
+    assert holder.said() == "free"
+    assert child.said() == "open"
+    child.go()
+    assert child.said() == [0]
+    child.end()

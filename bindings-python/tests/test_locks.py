@@ -593,3 +593,27 @@ def test_a_shell_and_a_program_exclude_each_other(store: Store) -> None:
     until_queued(pd, "m", 1)
     store.pd("shell", "unlock", "m")
     assert waiting.result(LONG) > 0
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_what_is_released_by_name_or_forgotten_leaves_nothing_open(store: Store) -> None:
+    looker = store.open("looker")
+    looker.whoami()
+    gc.collect()
+    before = open_descriptors()
+    for n in range(20):
+        pd = PortDaddy(f"a{n}", db=store.db, cwd=store.work)
+        assert pd.lock("m")
+        pd.unlock("m")
+        pd.start_session("Work")
+        pd.end_session()
+        del pd
+    gc.collect()
+    assert open_descriptors() <= before + 2
+    # What goes on keeps its client: its agent lives, and nobody has its lock.
+    PortDaddy("kept", db=store.db, cwd=store.work).start_session("Goes on")
+    gc.collect()
+    assert looker.agent("kept").proofs

@@ -344,8 +344,9 @@ const PRUNE: &str = "DELETE FROM messages WHERE seq IN
 /// and then more of them are looked at.
 fn sweep(tx: &Tx<'_>, seq: i64) -> Result<()> {
     let oldest: Option<i64> = tx.prepare_cached(OLDEST)?.query_row([], |r| r.get(0)).optional()?;
-    // A publish takes two places in the order: one of each pair of places is a message's.
-    let looks_at_the_oldest = oldest.is_some_and(|expires_ms| expires_ms <= tx.now.wall_ms) || seq % SWEEP_EVERY < 2;
+    let before: Option<i64> = tx.prepare_cached(BEFORE)?.query_row([seq], |r| r.get(0)).optional()?;
+    let passes = before.is_some_and(|before| before / SWEEP_EVERY != seq / SWEEP_EVERY);
+    let looks_at_the_oldest = passes || oldest.is_some_and(|expires_ms| expires_ms <= tx.now.wall_ms);
     let limits = [(SWEEP_OWN_TTL, PRUNE_AT_ONCE), (SWEEP_OLDEST, SWEEP_EVERY)];
     let mut expired: Vec<(i64, i64, String, bool)> = Vec::new();
     for (sql, limit) in &limits[..1 + usize::from(looks_at_the_oldest)] {
@@ -386,6 +387,9 @@ fn sweep(tx: &Tx<'_>, seq: i64) -> Result<()> {
 const SWEEP_OWN_TTL: &str = "DELETE FROM messages WHERE seq IN
     (SELECT seq FROM messages WHERE expires_ms - at_ms <> 604800000 AND expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)
     RETURNING seq, scope, channel, expires_ms - at_ms >= 604800000";
+
+/// The message before one, which tells whether a multiple of [`SWEEP_EVERY`] lies between the two.
+const BEFORE: &str = "SELECT seq FROM messages WHERE seq < ?1 ORDER BY seq DESC LIMIT 1";
 
 const OLDEST: &str = "SELECT expires_ms FROM messages ORDER BY seq LIMIT 1";
 

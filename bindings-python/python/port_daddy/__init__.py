@@ -72,7 +72,8 @@ __all__ = [
     "doctor",
 ]
 __all__ += _errors
-__all__ += _types
+# The builtin of that name stays what it is where all is imported.
+__all__ += [name for name in _types if name != "Warning"]
 
 
 def __getattr__(name: str) -> object:

@@ -26,6 +26,10 @@ async def settle(client: AsyncPortDaddy, pending: Any, told: Any) -> Any:
                 # It ended as what is cancelled ends.
                 pass
         raise
+    except GeneratorExit:
+        # Nobody goes on with this: a task that was collected, a loop that was closed.
+        call._cancel()
+        raise
     finally:
         notices = client._library_notices()
         if notices:

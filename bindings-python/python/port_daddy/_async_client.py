@@ -154,6 +154,10 @@ class Taking(Generic[L]):
             # The locks that are stood under are those of the task that waits.
             grant = await self._client._lock(self._name, **self._options, chain=_context.chain(), grants=grants)
             return None if grant is None else AsyncLock(self._client, self._name, *grant)
+        except GeneratorExit:
+            for token, _ in grants:
+                self._client._give_back(self._name, token)
+            raise
         except BaseException:
             for token, _ in grants:
                 await self._client._release_lock(self._name, token)

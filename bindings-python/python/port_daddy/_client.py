@@ -17,7 +17,6 @@ from ._shared import (
     Patience,
     check_callable,
     ended_well,
-    forked,
     held,
     lease_lost,
     lost,
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-class Lock:
+class Lock(_native.Guard):
     """A lock that is held. It is made by `PortDaddy.lock`, and held until it is released, its client is closed, its TTL
     ends, or the process does; being forgotten doesn't release it. As a context manager it is released at the block's end.
 
@@ -59,39 +58,7 @@ class Lock:
     protects, so that it can refuse a holder whose lease has ended.
     """
 
-    __slots__ = ("_chain", "_client", "_pid", "_released", "_standing", "name", "token")
-
-    name: str
-    """Its name."""
-    token: int
-    """The fencing token: greater than that of every grant of any lock before, and below 2 ** 53."""
-
-    def __init__(self, client: PortDaddy, name: str, token: int, chain: str) -> None:
-        self.name = name
-        self.token = token
-        self._client = client
-        self._chain = chain
-        self._released = False
-        self._standing: _context.Standing | None = None
-        self._pid = os.getpid()
-
-    def release(self) -> None:
-        """Releases it, and hands it to the next in line. A second call does nothing.
-
-        Raises LeaseLostError if it was no longer this one's, ForkedError in a forked child, ClosedError, Store…Error; after
-        the last it may be tried again.
-        """
-        if self._released:
-            return
-        if os.getpid() != self._pid:
-            raise forked(self.name)
-        self._released = True
-        try:
-            self._client._release_lock(self.name, self.token)
-        except BaseException as error:
-            # Interrupted, or the store couldn't be written: it is still held.
-            self._released = isinstance(error, PortDaddyError) and not error.code.startswith("STORE_")
-            raise
+    __slots__ = ()
 
     def extend(self, ttl: timedelta | float) -> LockInfo:
         """Ends the lease this many seconds (or a timedelta) from now.
@@ -113,57 +80,46 @@ class Lock:
             raise lease_lost(self.name, self.token)
         return info
 
-    def __enter__(self) -> Self:
-        self._standing = _context.enter(self._chain)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._standing is not None:
-            _context.leave(self._standing)
-            self._standing = None
-        if os.getpid() != self._pid:
-            # A forked child leaves the block, too: the lock is the parent's.
-            return
-        try:
-            self.release()
-        except PortDaddyError:
-            # The block's own failure says more than that of the release.
-            if error is None:
-                raise
-
     def __repr__(self) -> str:
-        return f"<Lock {self.name!r} token={self.token}{' released' if self._released else ''}>"
+        return f"<Lock {self.name!r} token={self.token}{' released' if self.released else ''}>"
 
     def __reduce__(self) -> Any:
         raise unpicklable(self, "pass its name and token on, and take it where it is needed")
 
 
-class LockBlock:
+def give_back(client: PortDaddy, name: str, grants: list[tuple[int, str]]) -> None:
+    """Releases what nobody will: the exception that goes on says more than that of the release, or was there already."""
+    for token, chain in grants:
+        try:
+            _native.Guard(client, name, token, chain).release()
+        except PortDaddyError:
+            pass
+
+
+class LockBlock(_native.GuardBlock):
     """Takes a lock for a block, or for each call of the function that it decorates. It is made by
     `PortDaddy.with_lock`, and can be used again and again."""
 
-    __slots__ = ("_client", "_held", "_name", "_options")
+    __slots__ = ("_client", "_name", "_options")
 
     def __init__(self, client: PortDaddy, name: str, options: dict[str, Any]) -> None:
         self._client = client
         self._name = name
         self._options = options
-        self._held: list[Lock] = []
 
     def __enter__(self) -> Lock:
-        lock: Lock | None = self._client.lock(self._name, **self._options)
-        if lock is None:
-            raise held(self._name, self._client.lock_info(self._name))
-        # It is exclusive: one at a time.
-        self._held.append(lock.__enter__())
-        return lock
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._held.pop().__exit__(kind, error, trace)
+        # As in `PortDaddy.lock`: what is granted is found again, wherever Ctrl-C comes.
+        grants: list[tuple[int, str]] = []
+        try:
+            grant = self._client._lock(self._name, **self._options, chain=_context.chain(), grants=grants)
+            if grant is None:
+                raise held(self._name, self._client.lock_info(self._name))
+            lock = Lock(self._client, self._name, *grant)
+            self._hold(lock)
+            return lock
+        except BaseException:
+            give_back(self._client, self._name, grants)
+            raise
 
     def __call__(self, function: F) -> F:
         @wraps(function)
@@ -356,7 +312,9 @@ class PortDaddy(Notices, _native.Client):
 
     Besides what each method says, every one raises InvalidError for an argument that breaks a rule, TypeError for one of
     another type, ClosedError after `close`, and a StoreBusyError and the like where the database can't be used. Ctrl-C ends
-    any wait at once, and nothing of it is left behind. Times are aware datetimes; durations are seconds or timedeltas.
+    any wait for others, and for the store to write to, within 100 ms, and nothing of it is left behind. What gives back
+    (`release`, `close`, the end of a block) and opening are not interrupted: where another process holds the store they take
+    five seconds at most. Times are aware datetimes; durations are seconds or timedeltas.
 
     A client that was made before a fork may be used after it, in the parent and in the child, where it opens a handle of its
     own at its first call and proves the same agent's life. Pickled, it is opened anew where it is unpickled.
@@ -608,8 +566,7 @@ class PortDaddy(Notices, _native.Client):
             )
             return None if grant is None else Lock(self, name, *grant)
         except BaseException:
-            for token, _ in grants:
-                self._release_lock(name, token)
+            give_back(self, name, grants)
             raise
 
     @overload

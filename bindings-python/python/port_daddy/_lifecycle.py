@@ -45,6 +45,7 @@ def _after_fork_in_child() -> None:
 
 
 def start() -> None:
+    _native._ready()
     main = threading.main_thread().ident
     _native._main_thread(main if main is not None else threading.get_ident())
     if hasattr(os, "register_at_fork"):

@@ -45,9 +45,12 @@ __all__ = [
     "Call",
     "Client",
     "AsyncClient",
+    "Guard",
+    "GuardBlock",
     "Stream",
     "AsyncStream",
     "_seconds",
+    "_ready",
     "_error_codes",
     "_error_of",
     "_main_thread",
@@ -67,6 +70,9 @@ class Pending:
 class Mailbox:
     """Where the calls of one client end, on the thread of one event loop."""
 
+    def _leave(self) -> None:
+        """Leaves the loop, unless calls go on."""
+
     def _deliver(self) -> None:
         """Ends the calls whose outcome has come."""
 
@@ -74,7 +80,7 @@ class Mailbox:
 class Call:
     """A call that has begun."""
 
-    def _cancel(self, ended: Any) -> bool:
+    def _cancel(self, ended: Any | None = None) -> bool:
         """Gives the call up. If it waits, `ended` is done once nothing of it is left, and this gives true; otherwise
         what it does it may have done.
         """
@@ -567,6 +573,9 @@ class AsyncClient:
     ) -> Self: ...
     def _begin(self, pending: Pending, event_loop: Any, future: Any, told: Any | None) -> Call:
         """Begins a call whose outcome is set on `future`; `told` is called with what it tells of its progress."""
+
+    def _give_back(self, name: str, token: int) -> None:
+        """Releases one grant, whoever hears of it."""
 
     def _stop(self) -> None:
         """Ends the client's thread, and its place in the event loop."""
@@ -1066,6 +1075,45 @@ class AsyncClient:
         """
 
 @disjoint_base
+class Guard:
+    """One grant of a lock, for a blocking client."""
+
+    def __new__(cls, client: Client, name: str, token: int, chain: str) -> Self: ...
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def token(self) -> int:
+        """The fencing token: greater than that of every grant of any lock before, and below 2 ** 53."""
+
+    @property
+    def released(self) -> bool:
+        """Whether it was released."""
+
+    @property
+    def _client(self) -> Client: ...
+    def release(self) -> None:
+        """Releases it, and hands it to the next in line. A second call does nothing. Ctrl-C doesn't interrupt it.
+
+        Raises LeaseLostError if it was no longer this one's, ForkedError in a forked child, ClosedError, Store…Error; after the
+        last it may be tried again.
+        """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: Any | None, error: Any | None, trace: Any | None) -> None: ...
+
+@disjoint_base
+class GuardBlock:
+    """What takes a lock for each of its blocks, one at a time."""
+
+    def __new__(cls, *_arguments: Any) -> Self: ...
+    def _hold(self, guard: Guard) -> None:
+        """Enters the block of a lock that was just taken."""
+
+    def __exit__(self, kind: Any | None, error: Any | None, trace: Any | None) -> None: ...
+
+@disjoint_base
 class Stream:
     """A stream of a `Client`."""
 
@@ -1111,6 +1159,9 @@ class AsyncStream:
 
 def _seconds(timeout: timedelta | float | None = None) -> float | None:
     """How long a wait of several calls may take, in seconds; none for ever."""
+
+def _ready() -> None:
+    """Finds the classes while they can be imported: at the interpreter's end nothing can."""
 
 def _error_codes() -> list[str]:
     """Every error code."""

@@ -34,7 +34,7 @@ class Record:
             object.__setattr__(self, name, values[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """The values by attribute, in a new dict; records within it as dicts, too, and tuples as lists."""
+        """The values by attribute, in a new dict; records within it as dicts, too, tuples as lists, payloads copied."""
         return {name: _plain(getattr(self, name)) for name in self.__slots__}
 
     def replace(self, **changes: Any) -> Self:
@@ -72,6 +72,8 @@ def _rebuild(cls: type[R], values: dict[str, Any]) -> R:
 def _plain(value: Any) -> Any:
     if isinstance(value, Record):
         return value.to_dict()
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     return value

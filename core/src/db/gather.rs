@@ -6,6 +6,9 @@
 //! returned. If the write fails, so does the commit. What else is done with the file comes after what was gathered: it is
 //! written first.
 //!
+//! SQLite also rewrites headers alone, of frames that it wrote before in the same transaction. These go to the file at once:
+//! only what is written behind everything before is gathered.
+//!
 //! Frames that don't commit are not left behind: the writing connection doesn't spill (`PRAGMA cache_spill`), so that
 //! SQLite writes frames in commits alone. If a commit all the same failed between two frames (memory ran out), the rest of
 //! them must never be written: by then others may have written there. Every transaction therefore has a number, and
@@ -52,6 +55,8 @@ struct Gathered {
     bytes: Vec<u8>,
     offset: Offset,
     transaction: u64,
+    /// The end of what that transaction has written or gathered.
+    end: Offset,
 }
 
 /// SQLite's own methods for a WAL, ours above them, and the size of its own part of an open file.
@@ -117,8 +122,9 @@ unsafe fn of<'a>(file: *mut ffi::sqlite3_file) -> Option<(&'static Methods, &'a 
 }
 
 impl Gathered {
-    fn end(&self) -> Offset {
-        self.offset + self.bytes.len() as Offset
+    /// Where this transaction's writing has come to; anything lies behind where it has written nothing.
+    fn reached(&self) -> Offset {
+        if self.transaction == TRANSACTION.get() { self.end } else { 0 }
     }
 
     /// Writes what was gathered, unless it belongs to a transaction that is over.
@@ -131,6 +137,8 @@ impl Gathered {
         if self.transaction == TRANSACTION.get() {
             let mut offset = self.offset;
             for piece in self.bytes.chunks(PIECE) {
+                #[cfg(test)]
+                tests::WRITES.set(tests::WRITES.get() + 1);
                 // SAFETY: SQLite's own method, with a buffer of that length.
                 code = unsafe { own_write(file, piece.as_ptr().cast(), piece.len() as c_int, offset) };
                 if code != ffi::SQLITE_OK {
@@ -154,8 +162,8 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, am
     let Some((methods, gathered)) = (unsafe { of(file) }) else { return ffi::SQLITE_IOERR };
     let length = amount as usize;
     let transaction = TRANSACTION.get();
-    let follows = !gathered.bytes.is_empty() && gathered.transaction == transaction && offset == gathered.end();
-    let is_header = length == FRAME_HEADER && transaction != 0;
+    let follows = !gathered.bytes.is_empty() && gathered.transaction == transaction && offset == gathered.end;
+    let is_header = length == FRAME_HEADER && transaction != 0 && offset >= gathered.reached();
     let is_page = follows && PAGES.contains(&length);
     if !(is_header && (follows || gathered.bytes.is_empty()) || is_page) {
         // SAFETY: as above.
@@ -164,6 +172,8 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, am
             return code;
         }
         if !is_header {
+            gathered.end = gathered.reached().max(offset + Offset::from(amount));
+            gathered.transaction = transaction;
             let Some(own_write) = methods.own.xWrite else { return ffi::SQLITE_IOERR };
             // SAFETY: what SQLite asked for.
             return unsafe { own_write(file, from, amount, offset) };
@@ -172,6 +182,7 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, am
     if gathered.bytes.is_empty() {
         (gathered.offset, gathered.transaction) = (offset, transaction);
     }
+    gathered.end = offset + Offset::from(amount);
     // SAFETY: SQLite gives a buffer of that length.
     gathered.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(from.cast::<u8>(), length) });
     let page_commits = is_page && {
@@ -236,14 +247,26 @@ mod tests {
     use super::super::vfs;
     use super::*;
 
+    thread_local! {
+        /// How often this thread wrote what was gathered.
+        pub(super) static WRITES: Cell<usize> = const { Cell::new(0) };
+    }
+
     fn open(path: &Path) -> Connection {
         assert!(vfs::registered());
         let conn = Connection::open_with_flags_and_vfs(path, Default::default(), vfs::NAME).unwrap();
         conn.execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_spill=OFF;
+            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=NORMAL; PRAGMA cache_spill=OFF;
              CREATE TABLE IF NOT EXISTS t (x)",
         )
         .unwrap();
+        conn
+    }
+
+    /// One that may write frames in the middle of a transaction, as ours never do: `cache_flush` does it.
+    fn open_spilling(path: &Path) -> Connection {
+        let conn = open(path);
+        conn.execute_batch("PRAGMA cache_spill=ON").unwrap();
         conn
     }
 
@@ -266,15 +289,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         let (writer, reader) = (open(&path), open(&path));
+        insert(&reader, 1);
         for rows in [1, 3, 40] {
             let (before, seen) = (wal(&path), count(&reader));
             begin();
             writer.execute_batch("BEGIN IMMEDIATE").unwrap();
             insert(&writer, rows);
             assert_eq!(wal(&path), before, "something was written before the commit");
+            let writes = WRITES.get();
             writer.execute_batch("COMMIT").unwrap();
             end();
-            assert!(wal(&path) > before + 3000 * rows as u64);
+            let bytes = wal(&path) - before;
+            assert!(bytes > 3000 * rows as u64);
+            assert_eq!(WRITES.get() - writes, bytes.div_ceil(PIECE as u64) as usize, "{rows} rows");
             assert_eq!(count(&reader), seen + rows as i64);
         }
         // Larger than what is gathered at most.
@@ -283,7 +310,7 @@ mod tests {
         insert(&writer, 500);
         writer.execute_batch("COMMIT").unwrap();
         end();
-        assert_eq!(count(&reader), 544);
+        assert_eq!(count(&reader), 545);
         let sound: String = reader.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
         assert_eq!(sound, "ok");
     }
@@ -292,27 +319,54 @@ mod tests {
     fn what_was_rolled_back_is_never_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
-        let (writer, other) = (open(&path), open(&path));
+        let (writer, other) = (open_spilling(&path), open(&path));
         insert(&other, 1);
+        let written = wal(&path);
         begin();
         writer.execute_batch("BEGIN IMMEDIATE").unwrap();
         insert(&writer, 5);
-        // As if memory ran out between two frames: they are written, and no commit follows.
+        // As if memory ran out between two frames: they are gathered, and no commit follows.
         writer.cache_flush().unwrap();
-        writer.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(wal(&path), written);
+        // Whoever ends a transaction in which something was gathered finds it thrown away.
         end();
-        insert(&other, 3);
-        // Whatever the first connection does now, it doesn't write over that.
-        assert_eq!(count(&writer), 4);
+        writer.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(wal(&path), written);
+        let writes = WRITES.get();
+        // As many frames as were gathered, in their place: what comes next would stand right behind.
+        insert(&other, 5);
+        assert_eq!(count(&writer), 6);
         begin();
         writer.execute_batch("BEGIN IMMEDIATE").unwrap();
         insert(&writer, 1);
         writer.execute_batch("COMMIT").unwrap();
         end();
+        assert_eq!(WRITES.get() - writes, 1, "the last commit alone");
         drop(writer);
-        assert_eq!(count(&open(&path)), 5);
+        assert_eq!(count(&open(&path)), 7);
         let sound: String = other.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
         assert_eq!(sound, "ok");
+    }
+
+    #[test]
+    fn headers_that_are_written_anew_are_in_the_file_when_the_commit_returns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let writer = open_spilling(&path);
+        insert(&writer, 1);
+        begin();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+        insert(&writer, 5);
+        writer.cache_flush().unwrap();
+        // Frames that were written already change: all checksums from there on are computed anew.
+        writer.execute("UPDATE t SET x = 1", []).unwrap();
+        writer.execute_batch("COMMIT").unwrap();
+        end();
+        // As another process finds it after a crash of this one.
+        for end in ["", "-wal"] {
+            std::fs::copy(dir.path().join(format!("db{end}")), dir.path().join(format!("copy{end}"))).unwrap();
+        }
+        assert_eq!(count(&open(&dir.path().join("copy"))), 6);
     }
 
     #[test]
