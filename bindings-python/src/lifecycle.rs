@@ -38,9 +38,12 @@ pub(crate) enum Stake {
     Session(String),
 }
 
+/// What keeps forgotten clients open, by client and stake.
+type Kept = HashMap<(usize, Stake), Arc<Shared>>;
+
 /// What was taken and begun, and neither released nor ended through the same client, which is kept here. What ended otherwise
 /// (by a TTL, or through another client) stays, and keeps its client open until the process ends.
-static STAKES: LazyLock<Mutex<HashMap<(usize, Stake), Arc<Shared>>>> = LazyLock::new(Mutex::default);
+static STAKES: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
 
 fn at(client: &Arc<Shared>, stake: Stake) -> (usize, Stake) {
     (Arc::as_ptr(client).addr(), stake)
