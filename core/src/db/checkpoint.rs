@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use super::gate::Gate;
 use super::{Door, schema, sidecar};
@@ -64,7 +64,7 @@ impl Checkpoints {
         }
         let (this, door, path) = (Arc::clone(self), Arc::clone(door), path.to_owned());
         let thread = std::thread::Builder::new().name("pd-checkpoint".to_owned());
-        if thread.spawn(move || this.run(&path, &door)).is_err() {
+        if thread.spawn(move || this.run(pages, &path, &door)).is_err() {
             self.done(pages);
         }
     }
@@ -78,7 +78,9 @@ impl Checkpoints {
         }
     }
 
-    fn run(&self, path: &Path, door: &Door) {
+    /// `due`: the pages for which it was started. Where nothing can be put back, as while another process does it, they
+    /// are left there.
+    fn run(&self, due: i32, path: &Path, door: &Door) {
         // Whatever happens to this thread, nobody waits for it for ever.
         struct Done<'a>(&'a Checkpoints, i32);
         impl Drop for Done<'_> {
@@ -86,7 +88,7 @@ impl Checkpoints {
                 self.0.done(self.1);
             }
         }
-        let mut done = Done(self, AT);
+        let mut done = Done(self, due);
         let (mut known, mut least) = (0, i32::MAX);
         for _ in 0..PASSES {
             let Some((pages, put_back)) = self.step(door, || passive(path)) else { return };
@@ -124,9 +126,14 @@ impl Checkpoints {
     }
 }
 
-/// Pages in the WAL, and how many of them were put back.
+/// Pages in the WAL, and how many of them were put back; `SQLITE_BUSY` if somebody else is putting them back.
 fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<(i32, i32)> {
-    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| Ok((r.get(1)?, r.get(2)?)))
+    let (pages, put_back) =
+        conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| Ok((r.get(1)?, r.get(2)?)))?;
+    if pages < 0 {
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None));
+    }
+    Ok((pages, put_back))
 }
 
 fn passive(path: &Path) -> rusqlite::Result<(i32, i32)> {
@@ -193,6 +200,31 @@ mod tests {
         assert!(wal(&dir) < 2 * LARGE as u64, "{} pages", wal(&dir));
         pd.close();
         other.close();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_could_not_be_put_back_is_not_tried_again_at_every_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::default();
+        let due = 3 * AT;
+        checkpoints.run(due, &dir.path().join("nothing"), &Door::default());
+        assert_eq!(checkpoints.state.lock().left, due);
+
+        // As while another process puts them back: its lock is byte 121 of the index.
+        let pd = open(&dir);
+        publish(&pd);
+        let index = std::fs::OpenOptions::new().read(true).write(true).open(dir.path().join("db-shm")).unwrap();
+        let lock = libc::flock { l_type: libc::F_WRLCK as _, l_whence: 0, l_start: 121, l_len: 1, l_pid: 0 };
+        // SAFETY: a lock of this open file, which SQLite's locks, those of the process, conflict with.
+        let locked =
+            unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&index), libc::F_OFD_SETLK, &raw const lock) };
+        assert_eq!(locked, 0);
+        checkpoints.run(due, &dir.path().join("db"), &Door::default());
+        assert_eq!(checkpoints.state.lock().left, due);
+        // Closing it would take the process's own locks along.
+        std::mem::forget(index);
+        pd.close();
     }
 
     #[test]
