@@ -12,8 +12,8 @@ use crate::measure::{moment, us};
 use crate::role::{Player, say, say_numbers, told};
 use crate::setting::Setting;
 
-const ROUNDS: usize = 9;
-const A_ROUND: Duration = Duration::from_millis(1_500);
+const ROUNDS: usize = 7;
+const A_ROUND: Duration = Duration::from_millis(1_000);
 /// Long enough that the others are asleep.
 const HELD: Duration = Duration::from_millis(1);
 /// Before one asks again. With flock, who asks at once mostly has it back before the one that was woken runs.

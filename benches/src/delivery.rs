@@ -9,8 +9,8 @@ use crate::role::Player;
 use crate::setting::Setting;
 
 /// How many a second, for how long a round, and how many rounds.
-const OFTEN: (u32, u32, usize) = (2_000, 3, 7);
-const SELDOM: (u32, u32, usize) = (50, 6, 7);
+const OFTEN: (u32, u32, usize) = (2_000, 3, 5);
+const SELDOM: (u32, u32, usize) = (50, 5, 5);
 
 pub(crate) fn run() {
     let often = at(OFTEN);
@@ -22,7 +22,7 @@ pub(crate) fn run() {
     println!("their ratios. CPU: publisher and listener, and the server. Memory: the listener, and the server.\n");
     let (p50, p99) = (("p50", Aim::AtMost(0.6)), ("p99", Aim::AtMost(1.0)));
     let mut table = rows("2,000/s", &often, &[p50, p99, ("p99.9", Aim::AtMost(2.0))], &[]);
-    // 300 messages have no 99.9th percentile: their largest stands for it.
+    // 250 messages have no 99.9th percentile: their largest stands for it.
     table.extend(rows("50/s", &seldom, &[p50, p99, ("max", Aim::AtMost(2.0))], &[]));
     comparison(&table);
 }

@@ -57,7 +57,7 @@ const COMMANDS: [(&str, Option<&str>); 8] = [
     ("note x", None),
     ("claim bench:api -q", None),
     ("lock m", Some("unlock m --force")),
-    ("unlock m", Some("lock m")),
+    ("unlock n", Some("lock n")),
     ("pub quiet:api 1", None),
     ("notes --limit 20", None),
     ("agents", None),
