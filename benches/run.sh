@@ -67,7 +67,7 @@ for name in $chosen; do
 	gate)
 		# The same code, which passes the gate by.
 		RUSTFLAGS='--cfg portdaddy_no_gate' ${CARGO:-cargo} build --release --locked -p portdaddy-benches --target-dir target/no-gate
-		export PD_BENCH_NO_GATE=target/no-gate/release/portdaddy-benches
+		export PD_BENCH_NO_GATE="$PWD/target/no-gate/release/portdaddy-benches"
 		;;
 	esac
 	if [ "$name" = pd-note ]; then

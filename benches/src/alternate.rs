@@ -70,7 +70,8 @@ pub(crate) struct Rounds {
 /// Once each to warm up, then in turns. Who goes first changes, so that what one leaves behind meets both alike.
 pub(crate) fn alternate(rounds: usize, mut ours: impl FnMut() -> Round, mut peer: impl FnMut() -> Round) -> Rounds {
     let mut found = Rounds { ours: Vec::new(), peer: Vec::new() };
-    (ours(), peer());
+    ours();
+    peer();
     for round in 0..rounds {
         if round % 2 == 0 {
             found.ours.push(ours());
