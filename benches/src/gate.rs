@@ -35,11 +35,13 @@ pub(crate) fn run() {
 
 fn round(program: &Path, writers: usize, what: &str) -> Round {
     let setting = Setting::new();
-    let start = |n: usize| Player::start_as(program, &setting, what, &format!("writer-{n}"), &[SECONDS]);
-    let mut players: Vec<Player> = (0..writers).map(start).collect();
-    for player in &mut players {
+    // One after the other, so that without the gate nobody fails before it begins.
+    let start = |n: usize| {
+        let mut player = Player::start_as(program, &setting, what, &format!("writer-{n}"), &[SECONDS]);
         assert_eq!(player.said(), "ready");
-    }
+        player
+    };
+    let mut players: Vec<Player> = (0..writers).map(start).collect();
     let pids: Vec<u32> = players.iter().map(|player| player.child.id()).collect();
     let mut turns = Vec::new();
     let found = Round::run(&pids, || {
