@@ -7,7 +7,7 @@ use crate::role::Player;
 use crate::setting::Setting;
 
 const WRITERS: [usize; 2] = [8, 32];
-const SECONDS: &str = "2";
+const SECONDS: &str = "1";
 const ROUNDS: usize = 5;
 
 pub(crate) fn run() {
