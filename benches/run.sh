@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 readme=benches/README.md
-names='pd-note claims idle-subs hand-over gate node python'
+names='pd-note lock hand-over delivery fan-out gate large claims idle-subs polling node python'
 chosen=${1:-$names}
 for name in $chosen; do
 	case " $names " in
@@ -59,12 +59,20 @@ cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -1)
 machine="$(uname -sr), $(nproc) × ${cpu:-$(uname -m)}, $(df -T "${PD_BENCH_DIR:-${TMPDIR:-/tmp}}" 2>/dev/null | awk 'END { print $2 }')"
 
 for name in $chosen; do
+	case $name in
+	pd-note | lock | delivery | fan-out)
+		redis "$name" --save '' --appendonly no
+		export PD_BENCH_REDIS="$port"
+		;;
+	gate)
+		# The same code, which passes the gate by.
+		RUSTFLAGS='--cfg portdaddy_no_gate' ${CARGO:-cargo} build --release --locked -p portdaddy-benches --target-dir target/no-gate
+		export PD_BENCH_NO_GATE="$PWD/target/no-gate/release/portdaddy-benches"
+		;;
+	esac
 	if [ "$name" = pd-note ]; then
-		redis plain --save '' --appendonly no
-		PD_BENCH_REDIS=$port
 		redis fsync --save '' --appendonly yes --appendfsync always
-		PD_BENCH_REDIS_FSYNC=$port
-		export PD_BENCH_REDIS PD_BENCH_REDIS_FSYNC
+		export PD_BENCH_REDIS_FSYNC="$port"
 	fi
 	if [ "$name" = node ]; then
 		redis node --save '' --appendonly no

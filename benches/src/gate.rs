@@ -1,42 +1,54 @@
-//! Whether everyone gets a turn when eight processes write at once.
+//! Whether everyone gets a turn when many processes write at once: with the gate, and with SQLite's busy timeout alone.
 
-use crate::measure::{Spread, table};
+use std::path::{Path, PathBuf};
+
+use crate::alternate::{Aim, Round, alternate, comparison, rows};
 use crate::role::Player;
 use crate::setting::Setting;
 
-const WRITERS: usize = 8;
-const SECONDS: &str = "5";
+const WRITERS: [usize; 2] = [8, 32];
+const SECONDS: &str = "1";
+const ROUNDS: usize = 5;
 
 pub(crate) fn run() {
-    println!("{WRITERS} processes write as fast as they can for {SECONDS} s.\n");
-    table(
-        &["each writes", "writes/s together", "median wait", "99 % within", "worst wait", "most : fewest turns"],
-        &[round("signals", "signals (survive a crash)"), round("notes", "notes (survive a power cut)")],
+    let own = std::env::current_exe().expect("this program's path");
+    let without =
+        PathBuf::from(std::env::var_os("PD_BENCH_NO_GATE").expect("PD_BENCH_NO_GATE: benches/run.sh sets it"));
+    println!(
+        "So many processes write as fast as they can for {SECONDS} s, {ROUNDS} rounds of each build, in turns. The times are those of"
     );
+    println!("all calls; the largest is the worst wait. The peer is the same code, built to pass the gate by.\n");
+    let mut table = Vec::new();
+    for writers in WRITERS {
+        for (what, shown) in [("signals", "signals (survive a crash)"), ("notes", "notes (survive a power cut)")] {
+            let found = alternate(ROUNDS, || round(&own, writers, what), || round(&without, writers, what));
+            let aims = [
+                ("max", Aim::AtMost(0.1)),
+                ("per second", Aim::AtLeast(1.0)),
+                ("most : fewest turns", Aim::OwnAtMost(1.5)),
+            ];
+            table.extend(rows(&format!("{writers} writers, {shown}"), &found, &aims, &[]));
+        }
+    }
+    comparison(&table);
 }
 
-fn round(what: &str, shown: &str) -> Vec<String> {
+fn round(program: &Path, writers: usize, what: &str) -> Round {
     let setting = Setting::new();
-    let agent = |n: usize| format!("writer-{n}");
-    let mut writers: Vec<Player> = (0..WRITERS).map(|n| Player::start(&setting, what, &agent(n), &[SECONDS])).collect();
-    for writer in &mut writers {
-        assert_eq!(writer.said(), "ready");
-    }
-    for writer in &mut writers {
-        writer.go();
-    }
-    let said: Vec<Vec<f64>> =
-        writers.iter_mut().map(|w| w.said().split(' ').map(|n| n.parse().expect("a number")).collect()).collect();
-    let column = |i: usize| Spread::of(said.iter().map(|line| line[i]).collect());
-    let turns = column(0);
-    let seconds: f64 = SECONDS.parse().expect("a number");
-    let together: f64 = said.iter().map(|line| line[0]).sum::<f64>() / seconds;
-    vec![
-        shown.to_owned(),
-        format!("{together:.0}"),
-        format!("{:.2} ms", column(1).median / 1e3),
-        format!("{:.2} ms", column(2).most / 1e3),
-        format!("{:.1} ms", column(3).most / 1e3),
-        format!("{:.2}", turns.most / turns.least),
-    ]
+    // One after the other, so that without the gate nobody fails before it begins.
+    let start = |n: usize| {
+        let mut player = Player::start_as(program, &setting, what, &format!("writer-{n}"), &[SECONDS]);
+        assert_eq!(player.said(), "ready");
+        player
+    };
+    let mut players: Vec<Player> = (0..writers).map(start).collect();
+    let pids: Vec<u32> = players.iter().map(|player| player.child.id()).collect();
+    let mut turns = Vec::new();
+    let found = Round::run(&pids, || {
+        players.iter_mut().for_each(|player| player.tell("go"));
+        let said: Vec<Vec<f64>> = players.iter_mut().map(Player::said_numbers).collect();
+        turns = said.iter().map(|times| times.len() as f64).collect();
+        said.concat()
+    });
+    found.with_turns(turns)
 }

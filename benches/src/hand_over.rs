@@ -3,10 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use portdaddy_core::{Coordinator, LockFilter};
+use portdaddy_core::{Coordinator, LockFilter, LockOptions};
 
+use crate::contended;
 use crate::measure::{Spread, moment, ms, table};
-use crate::role::Player;
+use crate::role::{Player, say, wait};
 use crate::setting::Setting;
 
 const TIMES: usize = 50;
@@ -27,6 +28,18 @@ pub(crate) fn run() {
         &["from", "median", "least", "most"],
         &[row("SIGKILL of the holder", killed), row("`release` by the holder", orderly)],
     );
+    println!();
+    contended::run();
+}
+
+/// A process's part: takes the lock, says when it has it, and when it lets go.
+pub(crate) fn hold(pd: &Coordinator) {
+    say("ready");
+    let lock = pd.lock("bench", &LockOptions::default()).expect("the lock").expect("a wait without end");
+    say(moment().as_nanos());
+    wait();
+    say(moment().as_nanos());
+    lock.release().expect("it is ours");
 }
 
 fn once(setting: &Setting, pd: &Coordinator, kill: bool) -> f64 {

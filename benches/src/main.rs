@@ -6,21 +6,45 @@
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
 #[cfg(unix)]
+mod alternate;
+#[cfg(unix)]
+mod calls;
+#[cfg(unix)]
 mod claims;
+#[cfg(unix)]
+mod contended;
+#[cfg(unix)]
+mod delivery;
+#[cfg(unix)]
+mod fan_out;
+#[cfg(unix)]
+mod fill;
 #[cfg(unix)]
 mod gate;
 #[cfg(unix)]
 mod hand_over;
 #[cfg(unix)]
+mod hyperfine;
+#[cfg(unix)]
 mod idle;
+#[cfg(unix)]
+mod large;
+#[cfg(unix)]
+mod listener;
 #[cfg(unix)]
 mod measure;
 #[cfg(unix)]
 mod pd_note;
 #[cfg(unix)]
+mod peer;
+#[cfg(unix)]
+mod polling;
+#[cfg(unix)]
 mod role;
 #[cfg(unix)]
 mod setting;
+#[cfg(unix)]
+mod spent;
 
 #[cfg(unix)]
 fn main() {
@@ -28,12 +52,17 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["pd-note"] => pd_note::run(),
+        ["lock"] => calls::run(),
+        ["hand-over"] => hand_over::run(),
+        ["delivery"] => delivery::run(),
+        ["fan-out"] => fan_out::run(),
+        ["gate"] => gate::run(),
+        ["large"] => large::run(),
         ["claims"] => claims::run(),
         ["idle-subs"] => idle::run(),
-        ["hand-over"] => hand_over::run(),
-        ["gate"] => gate::run(),
+        ["polling"] => polling::run(),
         ["role", role, ref rest @ ..] => role::play(role, rest),
-        _ => panic!("name one of pd-note, claims, idle-subs, hand-over, gate"),
+        _ => panic!("name one of pd-note, lock, hand-over, delivery, fan-out, gate, large, claims, idle-subs, polling"),
     }
 }
 

@@ -24,6 +24,12 @@ impl Spread {
     }
 }
 
+/// What so great a part of values in order doesn't exceed.
+pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let at = (sorted.len() as f64 * part) as usize;
+    sorted[at.min(sorted.len() - 1)]
+}
+
 pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }

@@ -2,16 +2,14 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::time::Instant;
 
-use serde_json::Value;
-
+use crate::hyperfine;
 use crate::measure::{Spread, ms, table};
 use crate::setting::{Setting, pd};
 
 const ROUNDS: usize = 20;
-const RUNS: &str = "15";
+const RUNS: usize = 15;
 
 pub(crate) fn run() {
     let port = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: benches/run.sh does"));
@@ -40,7 +38,7 @@ pub(crate) fn run() {
             if *name == "`pd unlock`" {
                 setting.do_pd(&["unlock", "bench"]);
             }
-            medians.push(median(&setting, command, before.as_deref()));
+            medians.push(Spread::of(hyperfine::run(&setting, command, before.as_deref(), RUNS)).median * 1e3);
             if *name == "`pd unlock`" {
                 setting.do_pd(&["lock", "bench"]);
             }
@@ -65,22 +63,6 @@ pub(crate) fn run() {
         "\nOne fsync of this disk (five pages appended, median of 200): {append:.2} ms; of a directory: {directory:.2} ms. \
          A note is on the disk when `pd note` ends; nothing of the first row ever is."
     );
-}
-
-/// Milliseconds.
-fn median(setting: &Setting, command: &str, before: Option<&str>) -> f64 {
-    let out = setting.path().join("hyperfine.json");
-    let text = out.to_str().expect("UTF-8");
-    let mut args = vec!["-N", "--style", "none", "--warmup", "2", "--runs", RUNS, "--export-json", text];
-    if let Some(before) = before {
-        args.extend(["--prepare", before]);
-    }
-    args.push(command);
-    let done = setting.command(Path::new("hyperfine"), &args).output().expect("hyperfine runs");
-    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
-    let text = std::fs::read(&out).expect("hyperfine's answer");
-    let answer: Value = serde_json::from_slice(&text).expect("JSON");
-    answer["results"][0]["median"].as_f64().expect("a median") * 1e3
 }
 
 /// What one fsync costs: of a file that has grown by five pages, and of a directory.

@@ -1,15 +1,16 @@
 //! What this program does when a bench starts it as another process.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use portdaddy_core::{Coordinator, LockOptions, NewNote, Publish};
+use portdaddy_core::{Coordinator, ErrorKind, NewNote, Publish};
 use serde_json::json;
 
-use crate::measure::{moment, us};
+use crate::measure::us;
 use crate::setting::{self, Setting};
+use crate::{contended, hand_over, idle, listener};
 
 /// A process in a role.
 pub(crate) struct Player {
@@ -20,10 +21,14 @@ pub(crate) struct Player {
 
 impl Player {
     pub(crate) fn start(setting: &Setting, role: &str, agent: &str, rest: &[&str]) -> Player {
+        Self::start_as(&std::env::current_exe().expect("this program's path"), setting, role, agent, rest)
+    }
+
+    /// In another build of this program.
+    pub(crate) fn start_as(program: &Path, setting: &Setting, role: &str, agent: &str, rest: &[&str]) -> Player {
         let (db, repository) = (setting.db(), setting.repository());
         let at = [db.to_str().expect("UTF-8"), repository.to_str().expect("UTF-8"), agent];
-        let own = std::env::current_exe().expect("this program's path");
-        let mut command = setting.command(&own, &["role", role]);
+        let mut command = setting.command(program, &["role", role]);
         command.args(at).args(rest).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("another process");
         let stdin = child.stdin.take();
@@ -43,7 +48,18 @@ impl Player {
         Duration::from_nanos(self.said().parse().expect("a moment"))
     }
 
-    /// Lets it go on.
+    /// The next line, as numbers.
+    pub(crate) fn said_numbers(&mut self) -> Vec<f64> {
+        self.said().split_whitespace().map(|n| n.parse().expect("a number")).collect()
+    }
+
+    /// Gives it a line to go on with.
+    pub(crate) fn tell(&mut self, what: impl std::fmt::Display) {
+        let stdin = self.stdin.as_mut().expect("a process that listens");
+        writeln!(stdin, "{what}").expect("a process that listens");
+    }
+
+    /// Lets it go on, for good.
     pub(crate) fn go(&mut self) {
         self.stdin = None;
     }
@@ -52,56 +68,65 @@ impl Player {
 impl Drop for Player {
     fn drop(&mut self) {
         self.stdin = None;
+        if std::thread::panicking() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }
 
-fn say(what: impl std::fmt::Display) {
+pub(crate) fn say(what: impl std::fmt::Display) {
     println!("{what}");
     std::io::stdout().flush().expect("stdout");
 }
 
+pub(crate) fn say_numbers(numbers: &[f64]) {
+    say(numbers.iter().map(|n| format!("{n:.3}")).collect::<Vec<_>>().join(" "));
+}
+
+/// What the bench tells us next; none when it is done with us.
+pub(crate) fn told() -> Option<String> {
+    let mut line = String::new();
+    (std::io::stdin().read_line(&mut line).expect("stdin") > 0).then(|| line.trim().to_owned())
+}
+
 /// Waits until the bench lets us go on.
-fn wait() {
+pub(crate) fn wait() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 pub(crate) fn play(role: &str, args: &[&str]) {
     let [db, repository, agent, rest @ ..] = args else { panic!("a role needs a place and a name") };
-    let pd = setting::open(Path::new(db), Path::new(repository), agent);
+    let open = || setting::open(Path::new(db), Path::new(repository), agent);
     match (role, rest) {
-        ("hold", []) => hold(&pd),
-        ("signals" | "notes", [seconds]) => write(&pd, role, seconds.parse().expect("seconds")),
+        ("hold", []) => hand_over::hold(&open()),
+        ("turns", rest) => contended::take_turns(rest, open),
+        ("listen", rest) => listener::listen(rest, open),
+        ("wait", [count]) => idle::wait_in_tasks(&open(), count.parse().expect("a number")),
+        ("signals" | "notes", [seconds]) => write(&open(), role, seconds.parse().expect("seconds")),
         _ => panic!("there is no role {role}"),
     }
 }
 
-/// Takes the lock, says when it has it, and when it lets go.
-fn hold(pd: &Coordinator) {
-    say("ready");
-    let lock = pd.lock("bench", &LockOptions::default()).expect("the lock").expect("a wait without end");
-    say(moment().as_nanos());
-    wait();
-    say(moment().as_nanos());
-    lock.release().expect("it is ours");
-}
-
-/// Writes for a while, and says how often and how long the slowest took.
+/// Writes for a while, and says how long each took, in microseconds.
 fn write(pd: &Coordinator, what: &str, seconds: f64) {
     let once = || match what {
-        "notes" => drop(pd.note(&NewNote { text: "Built it".to_owned(), ..NewNote::default() }).expect("a note")),
-        _ => drop(pd.publish("bench:done", &json!({"n": 1}), &Publish::default()).expect("a signal")),
+        "notes" => pd.note(&NewNote { text: "Built it".to_owned(), ..NewNote::default() }).map(|_| ()),
+        _ => pd.publish("bench:done", &json!({"n": 1}), &Publish::default()).map(|_| ()),
     };
-    once();
+    once().expect("a first time");
     say("ready");
-    wait();
+    told();
     let (begin, mut times) = (Instant::now(), Vec::new());
     while begin.elapsed().as_secs_f64() < seconds {
         let start = Instant::now();
-        once();
+        // Who gives up after SQLite's five seconds tries again: it has waited all the time.
+        while let Err(e) = once() {
+            assert_eq!(e.kind(), ErrorKind::StoreBusy, "{e}");
+        }
         times.push(us(start.elapsed()));
     }
-    times.sort_by(f64::total_cmp);
-    let last = times.len() - 1;
-    say(format!("{} {} {} {}", times.len(), times[last / 2], times[last * 99 / 100], times[last]));
+    say_numbers(&times);
+    // It lives until it has been counted.
+    wait();
 }

@@ -5,8 +5,11 @@ use std::process::{Command, Stdio};
 
 use portdaddy_core::{Coordinator, Options, Surroundings};
 
+const WAKE: &str = "PORT_DADDY_WAKE";
+
 pub(crate) struct Setting {
     dir: tempfile::TempDir,
+    polling: bool,
 }
 
 impl Setting {
@@ -17,7 +20,12 @@ impl Setting {
         std::fs::create_dir(dir.path().join("repo")).expect("a directory");
         let git = Command::new("git").args(["init", "-q"]).current_dir(dir.path().join("repo")).status();
         assert!(git.expect("git runs").success());
-        Setting { dir }
+        Setting { dir, polling: false }
+    }
+
+    /// One in which everybody polls.
+    pub(crate) fn polling() -> Setting {
+        Setting { polling: true, ..Setting::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -34,7 +42,7 @@ impl Setting {
 
     /// A program's handle in the repository.
     pub(crate) fn open(&self, agent: &str) -> Coordinator {
-        open(&self.db(), &self.repository(), agent)
+        open_with(&self.db(), &self.repository(), agent, self.polling.then_some("poll"))
     }
 
     /// `pd` in the repository, as an agent that its script names.
@@ -48,6 +56,9 @@ impl Setting {
         command.args(args).current_dir(self.repository()).stdin(Stdio::null());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.path());
         command.env("PORT_DADDY_DB", self.db()).env("PORT_DADDY_AGENT", "bench");
+        if self.polling {
+            command.env(WAKE, "poll");
+        }
         command
     }
 
@@ -58,10 +69,14 @@ impl Setting {
     }
 }
 
-/// A handle that knows its agent and looks at nothing else.
+/// A handle that knows its agent, and looks at nothing else but at how it is to be woken.
 pub(crate) fn open(db: &Path, repository: &Path, agent: &str) -> Coordinator {
-    let nothing: [(&str, &str); 0] = [];
-    let options = Options::default().db(db).cwd(repository).agent(agent).surroundings(Surroundings::given(nothing));
+    open_with(db, repository, agent, std::env::var(WAKE).ok().as_deref())
+}
+
+fn open_with(db: &Path, repository: &Path, agent: &str, wake: Option<&str>) -> Coordinator {
+    let around = Surroundings::given(wake.map(|wake| (WAKE, wake)));
+    let options = Options::default().db(db).cwd(repository).agent(agent).surroundings(around);
     Coordinator::open(options).expect("the database opens")
 }
 
