@@ -18,6 +18,8 @@ mod measure;
 #[cfg(unix)]
 mod pd_note;
 #[cfg(unix)]
+mod retention;
+#[cfg(unix)]
 mod role;
 #[cfg(unix)]
 mod setting;
@@ -32,8 +34,9 @@ fn main() {
         ["idle-subs"] => idle::run(),
         ["hand-over"] => hand_over::run(),
         ["gate"] => gate::run(),
+        ["retention"] => retention::run(),
         ["role", role, ref rest @ ..] => role::play(role, rest),
-        _ => panic!("name one of pd-note, claims, idle-subs, hand-over, gate"),
+        _ => panic!("name one of pd-note, claims, idle-subs, hand-over, gate, retention"),
     }
 }
 

@@ -56,7 +56,7 @@ impl Drop for Player {
     }
 }
 
-fn say(what: impl std::fmt::Display) {
+pub(crate) fn say(what: impl std::fmt::Display) {
     println!("{what}");
     std::io::stdout().flush().expect("stdout");
 }
@@ -68,6 +68,9 @@ fn wait() {
 
 pub(crate) fn play(role: &str, args: &[&str]) {
     let [db, repository, agent, rest @ ..] = args else { panic!("a role needs a place and a name") };
+    if role == "publications" {
+        return crate::retention::publish(db, repository, agent, rest);
+    }
     let pd = setting::open(Path::new(db), Path::new(repository), agent);
     match (role, rest) {
         ("hold", []) => hold(&pd),

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use portdaddy_core::{Coordinator, Options, Surroundings};
+use portdaddy_core::{Clock, Coordinator, Options, Surroundings, SystemClock};
 
 pub(crate) struct Setting {
     dir: tempfile::TempDir,
@@ -60,8 +61,14 @@ impl Setting {
 
 /// A handle that knows its agent and looks at nothing else.
 pub(crate) fn open(db: &Path, repository: &Path, agent: &str) -> Coordinator {
+    open_at(db, repository, agent, Arc::new(SystemClock))
+}
+
+/// The same with a clock of its own.
+pub(crate) fn open_at(db: &Path, repository: &Path, agent: &str, clock: Arc<dyn Clock>) -> Coordinator {
     let nothing: [(&str, &str); 0] = [];
-    let options = Options::default().db(db).cwd(repository).agent(agent).surroundings(Surroundings::given(nothing));
+    let options = Options::default().db(db).cwd(repository).agent(agent).clock(clock);
+    let options = options.surroundings(Surroundings::given(nothing));
     Coordinator::open(options).expect("the database opens")
 }
 
