@@ -145,7 +145,7 @@ pub(crate) fn publish(db: &str, repository: &str, agent: &str, rest: &[&str]) {
 fn message(dice: &mut u64) -> (String, serde_json::Value) {
     *dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     let thrown = *dice >> 33;
-    let channel = if thrown % 2 == 0 { thrown / 2 % BUSY } else { BUSY + thrown / 2 % (CHANNELS - BUSY) };
+    let channel = if thrown.is_multiple_of(2) { thrown / 2 % BUSY } else { BUSY + thrown / 2 % (CHANNELS - BUSY) };
     let payload = json!({
         "status": "built", "commit": format!("{thrown:040x}"), "branch": "feature/payments-checkout-page",
         "artifact": "target/release/payments-api", "log": "/var/log/builds/payments-api.log", "seconds": thrown % 90,
