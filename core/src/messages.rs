@@ -34,8 +34,9 @@ const MAX_TTL_MS: i64 = 366 * 24 * 3600 * 1000;
 const PRUNE_AT_ONCE: i64 = 64;
 /// From so many on, a channel may have a few more than are kept.
 const MANY: i64 = 1_000;
-/// The oldest messages are looked at once in so many places of the order of commits, and at most so many removed.
-const SWEEP_EVERY: i64 = 1_024;
+/// The oldest messages are looked at once in so many places of the order of commits. A publish takes two of them, so that
+/// twice as many can be removed as come.
+const SWEEP_EVERY: i64 = 64;
 /// How many messages a listing gives, unless it says otherwise.
 const LIST: usize = 100;
 
@@ -340,27 +341,29 @@ const PRUNE: &str = "DELETE FROM messages WHERE seq IN
     (SELECT seq FROM messages WHERE scope = ?1 AND channel = ?2 ORDER BY seq LIMIT ?3) RETURNING seq";
 
 /// Removes what has expired, whatever its channel, a bounded number at once. What is kept for the usual time expires in the
-/// order in which it was published, so the oldest tells; but one that is kept for longer may stand before others, so that now
-/// and then more of them are looked at.
+/// order in which it was published, so that the oldest tells whether there is any, and has it. Where many that are kept for
+/// longer stand before the others, some are looked at elsewhere, too, each time at another place: in time at all of them.
 fn sweep(tx: &Tx<'_>, seq: i64) -> Result<()> {
-    let oldest: Option<i64> = tx.prepare_cached(OLDEST)?.query_row([], |r| r.get(0)).optional()?;
-    // A publish takes two places in the order: one of each pair of places is a message's.
-    let looks_at_the_oldest = oldest.is_some_and(|expires_ms| expires_ms <= tx.now.wall_ms) || seq % SWEEP_EVERY < 2;
-    let limits = [(SWEEP_OWN_TTL, PRUNE_AT_ONCE), (SWEEP_OLDEST, SWEEP_EVERY)];
-    let mut expired: Vec<(i64, i64, String, bool)> = Vec::new();
-    for (sql, limit) in &limits[..1 + usize::from(looks_at_the_oldest)] {
-        let mut statement = tx.prepare_cached(sql)?;
-        let found =
-            statement.query_map((tx.now.wall_ms, limit), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
-        for row in found {
-            expired.push(row?);
+    let mut expired = Vec::new();
+    remove_expired(tx, SWEEP_OWN_TTL, (tx.now.wall_ms, PRUNE_AT_ONCE), &mut expired)?;
+    let last: Option<i64> = tx.prepare_cached(LAST_BEFORE)?.query_row([seq], |r| r.get(0)).optional()?;
+    if last.is_some_and(|last| last / SWEEP_EVERY != seq / SWEEP_EVERY) {
+        let (oldest, expires_ms, is_kept_longer): (i64, i64, bool) =
+            tx.prepare_cached(OLDEST)?.query_row([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        let before = expired.len();
+        if expires_ms <= tx.now.wall_ms || is_kept_longer {
+            remove_expired(tx, SWEEP_OLDEST, (tx.now.wall_ms, PRUNE_AT_ONCE, oldest), &mut expired)?;
+        }
+        if is_kept_longer && expired.len() - before < PRUNE_AT_ONCE as usize {
+            let from = somewhere(oldest, seq);
+            remove_expired(tx, SWEEP_OLDEST, (tx.now.wall_ms, PRUNE_AT_ONCE, from), &mut expired)?;
         }
     }
     if expired.is_empty() {
         return Ok(());
     }
     let mut channels: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();
-    for (seq, scope, channel, had_its_time) in expired {
+    for Expired { seq, scope, channel, had_its_time } in expired {
         let (count, pruned) = channels.entry((scope, channel)).or_default();
         *count += 1;
         // What was meant to be short-lived isn't missed by anyone.
@@ -387,11 +390,39 @@ const SWEEP_OWN_TTL: &str = "DELETE FROM messages WHERE seq IN
     (SELECT seq FROM messages WHERE expires_ms - at_ms <> 604800000 AND expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)
     RETURNING seq, scope, channel, expires_ms - at_ms >= 604800000";
 
-const OLDEST: &str = "SELECT expires_ms FROM messages ORDER BY seq LIMIT 1";
+/// A message that was removed for its age.
+struct Expired {
+    seq: i64,
+    scope: i64,
+    channel: String,
+    had_its_time: bool,
+}
 
-/// Those of the oldest messages that have expired. What is kept for longer than others may stand before them.
+fn remove_expired(tx: &Tx<'_>, sql: &str, values: impl rusqlite::Params, removed: &mut Vec<Expired>) -> Result<()> {
+    let mut statement = tx.prepare_cached(sql)?;
+    let rows = statement.query_map(values, |r| {
+        Ok(Expired { seq: r.get(0)?, scope: r.get(1)?, channel: r.get(2)?, had_its_time: r.get(3)? })
+    })?;
+    for row in rows {
+        removed.push(row?);
+    }
+    Ok(())
+}
+
+/// A place between two, another for each `SWEEP_EVERY` of them: the multiples of the golden ratio leave no part out for long.
+fn somewhere(first: i64, last: i64) -> i64 {
+    let turn = (last / SWEEP_EVERY).cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    first + ((i128::from(last - first) * i128::from(turn >> 32)) >> 32) as i64
+}
+
+const LAST_BEFORE: &str = "SELECT seq FROM messages WHERE seq < ?1 ORDER BY seq DESC LIMIT 1";
+
+const OLDEST: &str = "SELECT seq, expires_ms, expires_ms - at_ms > 604800000 FROM messages ORDER BY seq LIMIT 1";
+
+/// Of some messages from a place on, those that have expired.
 const SWEEP_OLDEST: &str = "DELETE FROM messages WHERE seq IN
-    (SELECT seq FROM (SELECT seq, expires_ms FROM messages ORDER BY seq LIMIT 2 * ?2) WHERE expires_ms <= ?1 LIMIT ?2)
+    (SELECT seq FROM (SELECT seq, expires_ms FROM messages WHERE seq >= ?3 ORDER BY seq LIMIT 4 * ?2)
+     WHERE expires_ms <= ?1 LIMIT ?2)
     RETURNING seq, scope, channel, expires_ms - at_ms >= 604800000";
 
 /// How many living waiters a channel concerns. Dead ones that are met are removed.
@@ -540,17 +571,21 @@ pub(crate) mod tests {
         for (sql, index) in [
             (PRUNE, "messages_by_channel (scope=? AND channel=?)"),
             (SWEEP_OWN_TTL, "messages_by_own_ttl (expires_ms<?)"),
+            (LAST_BEFORE, "messages USING INTEGER PRIMARY KEY (rowid<?)"),
+            (SWEEP_OLDEST, "messages USING INTEGER PRIMARY KEY (rowid>?)"),
         ] {
             let steps = plan(&pd, sql);
             assert!(steps.iter().any(|s| s.contains(index)), "{steps:?}");
-            assert!(!steps.iter().any(|s| s.starts_with("SCAN") || s.contains("B-TREE")), "{steps:?}");
+            let slow = |s: &String| s.starts_with("SCAN") && !s.contains("subquery") || s.contains("B-TREE");
+            assert!(!steps.iter().any(slow), "{steps:?}");
         }
     }
 
     #[test]
     fn the_usual_time_is_that_of_the_index() {
         assert!(
-            SWEEP_OWN_TTL.matches(&KEEP_MS.to_string()).count() == 2 && SWEEP_OLDEST.contains(&KEEP_MS.to_string())
+            SWEEP_OWN_TTL.matches(&KEEP_MS.to_string()).count() == 2
+                && [SWEEP_OLDEST, OLDEST].iter().all(|sql| sql.contains(&KEEP_MS.to_string()))
         );
     }
 
@@ -565,6 +600,81 @@ pub(crate) mod tests {
         }
         assert_eq!(most, 1_000 + PRUNE_AT_ONCE as u64 - 1);
         assert!(pd.channels(&ChannelFilter::default()).unwrap().channels[0].count >= 1_000);
+    }
+
+    struct Moved(std::sync::atomic::AtomicI64);
+
+    impl crate::clock::Clock for Moved {
+        fn wall_ms(&self) -> i64 {
+            self.0.load(std::sync::atomic::Ordering::SeqCst)
+        }
+        fn awake_ms(&self) -> i64 {
+            crate::sys::awake_ms()
+        }
+    }
+
+    fn open_at(at_ms: i64) -> (tempfile::TempDir, Coordinator, std::sync::Arc<Moved>) {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = std::sync::Arc::new(Moved(at_ms.into()));
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options.clock(clock.clone())).unwrap();
+        (dir, pd, clock)
+    }
+
+    fn stored(pd: &Coordinator) -> i64 {
+        pd.inner.db.read(|conn| Ok(conn.query_row("SELECT count(*) FROM messages", [], |r| r.get(0))?)).unwrap()
+    }
+
+    /// `n` messages without a transaction for each, on a channel of their own, published at `at_ms`.
+    fn store(pd: &Coordinator, channel: &str, n: i64, at_ms: i64, ttl_ms: i64) {
+        let write =
+            |tx: &Tx<'_>| {
+                let (first, scope) =
+                    (tx.next_seq()?, tx.query_row("SELECT min(id) FROM scopes", [], |r| r.get::<_, i64>(0))?);
+                for _ in 0..n {
+                    tx.prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, NULL, ?4, ?4 + ?5, '1')")?
+                        .execute((tx.next_seq()?, scope, channel, at_ms, ttl_ms))?;
+                }
+                tx.execute(
+                    "INSERT INTO channels VALUES (?1, ?2, ?3, ?4, ?5, 0)",
+                    (channel, scope, first + n, at_ms, n),
+                )?;
+                Ok(())
+            };
+        pd.inner.db.write(Durability::Process, write).unwrap();
+    }
+
+    #[test]
+    fn a_backlog_of_expired_messages_goes_in_small_portions() {
+        let (_dir, pd, clock) = open_at(1);
+        pd.publish("c", &json!(1), &Publish::default()).unwrap();
+        store(&pd, "old", 5_000, 1, KEEP_MS);
+        clock.0.store(KEEP_MS + 2, std::sync::atomic::Ordering::SeqCst);
+        let (mut publications, mut before) = (0, stored(&pd));
+        while before > publications {
+            pd.publish("c", &json!(1), &Publish::default()).unwrap();
+            publications += 1;
+            let now = stored(&pd);
+            assert!(before + 1 - now <= PRUNE_AT_ONCE, "{} at once", before + 1 - now);
+            before = now;
+        }
+        assert!(publications < 5_000, "faster than they come: {publications}");
+    }
+
+    #[test]
+    fn what_is_kept_for_long_keeps_nothing_else_from_being_removed() {
+        let (_dir, pd, clock) = open_at(1);
+        pd.publish("c", &json!(1), &Publish::default()).unwrap();
+        store(&pd, "long", 3_000, 1, 100 * KEEP_MS);
+        store(&pd, "old", 3_000, 1, KEEP_MS);
+        clock.0.store(KEEP_MS + 2, std::sync::atomic::Ordering::SeqCst);
+        for _ in 0..6_000 {
+            pd.publish("c", &json!(1), &Publish { ttl_ms: None, keep: Some(1) }).unwrap();
+        }
+        let channels = pd.channels(&ChannelFilter::default()).unwrap().channels;
+        let left: u64 = channels.iter().filter(|c| c.name == "old").map(|c| c.count).sum();
+        assert!(left < 100, "{left} of 3,000 expired messages are still stored");
+        assert_eq!(channels.iter().find(|c| c.name == "long").unwrap().count, 3_000);
     }
 
     #[test]
