@@ -37,6 +37,8 @@ const MANY: i64 = 1_000;
 /// The oldest messages are looked at once in so many places of the order of commits. A publish takes two of them, so that
 /// twice as many can be removed as come.
 const SWEEP_EVERY: i64 = 64;
+/// What has expired for so long is looked at by every publish.
+const LATE_MS: i64 = 60_000;
 /// How many messages a listing gives, unless it says otherwise.
 const LIST: usize = 100;
 
@@ -346,14 +348,17 @@ const PRUNE: &str = "DELETE FROM messages WHERE seq IN
 fn sweep(tx: &Tx<'_>, seq: i64) -> Result<()> {
     let mut expired = Vec::new();
     remove_expired(tx, SWEEP_OWN_TTL, (tx.now.wall_ms, PRUNE_AT_ONCE), &mut expired)?;
-    let last: Option<i64> = tx.prepare_cached(LAST_BEFORE)?.query_row([seq], |r| r.get(0)).optional()?;
-    if last.is_some_and(|last| last / SWEEP_EVERY != seq / SWEEP_EVERY) {
-        let (oldest, expires_ms, is_kept_longer): (i64, i64, bool) =
-            tx.prepare_cached(OLDEST)?.query_row([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+    let (oldest, expires_ms, is_kept_longer): (i64, i64, bool) =
+        tx.prepare_cached(OLDEST)?.query_row([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+    let has_expired = expires_ms <= tx.now.wall_ms;
+    let last = |r: &rusqlite::Row<'_>| r.get::<_, i64>(0);
+    // While messages expire as they come, not every publish has to write the pages of the oldest, too.
+    if expires_ms + LATE_MS <= tx.now.wall_ms
+        || (has_expired || is_kept_longer)
+            && tx.prepare_cached(LAST_BEFORE)?.query_row([seq], last).optional()? != Some(seq / SWEEP_EVERY)
+    {
         let before = expired.len();
-        if expires_ms <= tx.now.wall_ms || is_kept_longer {
-            remove_expired(tx, SWEEP_OLDEST, (tx.now.wall_ms, PRUNE_AT_ONCE, oldest), &mut expired)?;
-        }
+        remove_expired(tx, SWEEP_OLDEST, (tx.now.wall_ms, PRUNE_AT_ONCE, oldest), &mut expired)?;
         if is_kept_longer && expired.len() - before < PRUNE_AT_ONCE as usize {
             let from = somewhere(oldest, seq);
             remove_expired(tx, SWEEP_OLDEST, (tx.now.wall_ms, PRUNE_AT_ONCE, from), &mut expired)?;
@@ -415,7 +420,8 @@ fn somewhere(first: i64, last: i64) -> i64 {
     first + ((i128::from(last - first) * i128::from(turn >> 32)) >> 32) as i64
 }
 
-const LAST_BEFORE: &str = "SELECT seq FROM messages WHERE seq < ?1 ORDER BY seq DESC LIMIT 1";
+/// In which `SWEEP_EVERY` places the message before one is.
+const LAST_BEFORE: &str = "SELECT seq / 64 FROM messages WHERE seq < ?1 ORDER BY seq DESC LIMIT 1";
 
 const OLDEST: &str = "SELECT seq, expires_ms, expires_ms - at_ms > 604800000 FROM messages ORDER BY seq LIMIT 1";
 
@@ -583,6 +589,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_usual_time_is_that_of_the_index() {
+        assert!(LAST_BEFORE.contains(&format!("seq / {SWEEP_EVERY} ")));
         assert!(
             SWEEP_OWN_TTL.matches(&KEEP_MS.to_string()).count() == 2
                 && [SWEEP_OLDEST, OLDEST].iter().all(|sql| sql.contains(&KEEP_MS.to_string()))
