@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 readme=benches/README.md
-names='pd-note claims idle-subs hand-over gate node python'
+names='pd-note claims idle-subs hand-over gate retention node python'
 chosen=${1:-$names}
 for name in $chosen; do
 	case " $names " in
