@@ -40,6 +40,8 @@ mod peer;
 #[cfg(unix)]
 mod polling;
 #[cfg(unix)]
+mod retention;
+#[cfg(unix)]
 mod role;
 #[cfg(unix)]
 mod setting;
@@ -60,9 +62,12 @@ fn main() {
         ["large"] => large::run(),
         ["claims"] => claims::run(),
         ["idle-subs"] => idle::run(),
+        ["retention"] => retention::run(),
         ["polling"] => polling::run(),
         ["role", role, ref rest @ ..] => role::play(role, rest),
-        _ => panic!("name one of pd-note, lock, hand-over, delivery, fan-out, gate, large, claims, idle-subs, polling"),
+        _ => panic!(
+            "name one of pd-note, lock, hand-over, delivery, fan-out, gate, large, retention, claims, idle-subs, polling"
+        ),
     }
 }
 

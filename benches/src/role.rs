@@ -97,6 +97,9 @@ pub(crate) fn wait() {
 
 pub(crate) fn play(role: &str, args: &[&str]) {
     let [db, repository, agent, rest @ ..] = args else { panic!("a role needs a place and a name") };
+    if role == "publications" {
+        return crate::retention::publish(db, repository, agent, rest);
+    }
     let open = || setting::open(Path::new(db), Path::new(repository), agent);
     match (role, rest) {
         ("hold", []) => hand_over::hold(&open()),

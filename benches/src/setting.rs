@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use portdaddy_core::{Coordinator, Options, Surroundings};
+use portdaddy_core::{Clock, Coordinator, Options, Surroundings, SystemClock};
 
 const WAKE: &str = "PORT_DADDY_WAKE";
 
@@ -42,7 +43,8 @@ impl Setting {
 
     /// A program's handle in the repository.
     pub(crate) fn open(&self, agent: &str) -> Coordinator {
-        open_with(&self.db(), &self.repository(), agent, self.polling.then_some("poll"))
+        let wake = self.polling.then_some("poll");
+        open_with(&self.db(), &self.repository(), agent, wake, Arc::new(SystemClock))
     }
 
     /// `pd` in the repository, as an agent that its script names.
@@ -71,12 +73,17 @@ impl Setting {
 
 /// A handle that knows its agent, and looks at nothing else but at how it is to be woken.
 pub(crate) fn open(db: &Path, repository: &Path, agent: &str) -> Coordinator {
-    open_with(db, repository, agent, std::env::var(WAKE).ok().as_deref())
+    open_at(db, repository, agent, Arc::new(SystemClock))
 }
 
-fn open_with(db: &Path, repository: &Path, agent: &str, wake: Option<&str>) -> Coordinator {
+/// The same with a clock of its own.
+pub(crate) fn open_at(db: &Path, repository: &Path, agent: &str, clock: Arc<dyn Clock>) -> Coordinator {
+    open_with(db, repository, agent, std::env::var(WAKE).ok().as_deref(), clock)
+}
+
+fn open_with(db: &Path, repository: &Path, agent: &str, wake: Option<&str>, clock: Arc<dyn Clock>) -> Coordinator {
     let around = Surroundings::given(wake.map(|wake| (WAKE, wake)));
-    let options = Options::default().db(db).cwd(repository).agent(agent).surroundings(around);
+    let options = Options::default().db(db).cwd(repository).agent(agent).clock(clock).surroundings(around);
     Coordinator::open(options).expect("the database opens")
 }
 

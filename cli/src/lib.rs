@@ -1,6 +1,7 @@
 //! `pd`: the shell's face of Port Daddy. It parses, calls the library and prints; every rule is the library's.
 
 mod app;
+mod bench;
 mod child;
 mod commands;
 mod duration;

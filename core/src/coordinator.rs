@@ -138,6 +138,15 @@ impl Options {
         self
     }
 
+    /// The database file that a handle opened with these options has. Nothing is opened or made.
+    ///
+    /// # Errors
+    /// `INVALID` for a path that is no file's.
+    pub fn database(&self) -> Result<PathBuf> {
+        let path = database_path(self.db.clone(), &self.around)?;
+        crate::db::absolute(&self.cwd.as_ref().map_or(path.clone(), |cwd| cwd.join(&path)))
+    }
+
     /// Polls instead of sleeping on shared memory; without it `PORT_DADDY_WAKE=poll` decides.
     #[must_use]
     pub fn poll(mut self, poll: bool) -> Self {

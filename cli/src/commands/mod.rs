@@ -3,6 +3,7 @@
 mod agent;
 mod agents;
 mod begin;
+mod bench;
 mod channels;
 mod claim;
 mod completions;
@@ -96,6 +97,7 @@ commands! {
     "log" => log filters;
     "status" => status;
     "doctor" => doctor;
+    "bench" => bench;
     "completions" => completions;
     "man" => man;
     "reference" => reference;
@@ -160,6 +162,7 @@ The whole:
   log                  What happened
   status               The state of everything
   doctor               Check the installation
+  bench                Measure what calls cost here
   completions SHELL    Completions for bash, zsh or fish
   man                  Manual pages
 

@@ -57,7 +57,7 @@ fn describe(command: &Command, parent: &str, level: usize, text: &mut String) {
     let shared: Vec<_> =
         command.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
     let mut shown = command.clone().term_width(100).mut_args(|arg| {
-        let hide = shared.contains(arg.get_id()) || arg.get_id() == "help";
+        let hide = arg.is_hide_set() || shared.contains(arg.get_id()) || arg.get_id() == "help";
         arg.hide(hide)
     });
     let help = shown.render_long_help().to_string();

@@ -1,6 +1,7 @@
 //! The command line as its users meet it: real processes, a real database, exact words.
 
 mod agents;
+mod bench;
 mod callers;
 mod files;
 mod help;
