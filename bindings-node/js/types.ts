@@ -649,7 +649,7 @@ export interface PortClaim {
   scope: string;
   /** When it was assigned, in milliseconds since 1970. */
   claimedMs: number;
-  /** When it was last claimed, in milliseconds since 1970. */
+  /** When it was last claimed, in milliseconds since 1970, to within 5 s. */
   usedMs: number;
   /** Whether the identity had it before this call. */
   existing: boolean;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ use crate::wake::Topic;
 
 const KEPT: i64 = 100_000;
 /// The log is looked over once in so many places of the order of commits.
-const PRUNED_EVERY: i64 = 1024;
+const PRUNED_EVERY: i64 = 256;
 /// Twice what can have come since the last look, so that a backlog shrinks.
 const PRUNED_AT_ONCE: i64 = 2 * PRUNED_EVERY;
 const LISTED: usize = 50;
@@ -335,30 +335,36 @@ pub(crate) fn record_as(
 
 /// Deletes what is too old, when the entry at `seq` is the first past a multiple of [`PRUNED_EVERY`].
 fn prune_if_due(tx: &Tx<'_>, seq: i64, kept: i64) -> Result<()> {
-    let last: Option<i64> = tx.prepare_cached("SELECT max(seq) FROM activity")?.query_row([], |r| r.get(0))?;
-    if last.is_none_or(|last| last / PRUNED_EVERY == seq / PRUNED_EVERY) {
+    let last = tx.end_of_log()?;
+    if last == 0 || last / PRUNED_EVERY == seq / PRUNED_EVERY {
         return Ok(());
     }
-    prune(tx, kept)
+    prune(tx, last, kept)
 }
 
-fn prune(conn: &Connection, kept: i64) -> Result<()> {
-    let newest_to_go: Option<i64> = conn
-        .prepare_cached("SELECT seq FROM activity ORDER BY seq DESC LIMIT 1 OFFSET ?1")?
-        .query_row([kept], |r| r.get(0))
-        .optional()?;
-    if let Some(newest_to_go) = newest_to_go {
-        conn.prepare_cached(
-            "DELETE FROM activity WHERE seq IN (SELECT seq FROM activity WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
-        )?
-        .execute([newest_to_go, PRUNED_AT_ONCE])?;
-    }
+/// Counts what has come since the last time, up to `last`, the newest entry; and deletes the oldest that are too many.
+fn prune(conn: &Connection, last: i64, kept: i64) -> Result<()> {
+    let (counted_seq, counted): (i64, i64) = conn
+        .prepare_cached("SELECT counted_seq, counted FROM counters")?
+        .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let new: i64 =
+        conn.prepare_cached("SELECT count(*) FROM activity WHERE seq > ?1")?.query_row([counted_seq], |r| r.get(0))?;
+    let too_many = counted + new - kept;
+    let gone = if too_many > 0 {
+        conn.prepare_cached("DELETE FROM activity WHERE seq IN (SELECT seq FROM activity ORDER BY seq LIMIT ?1)")?
+            .execute([too_many.min(PRUNED_AT_ONCE)])?
+    } else {
+        0
+    };
+    conn.prepare_cached("UPDATE counters SET counted_seq = ?1, counted = ?2")?
+        .execute((last, counted + new - gone as i64))?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::plan_of;
 
     #[test]
     fn a_type_is_matched_whole_or_by_its_beginning() {
@@ -376,6 +382,8 @@ mod tests {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(
             "CREATE TABLE activity (seq INTEGER PRIMARY KEY);
+             CREATE TABLE counters (counted_seq INTEGER, counted INTEGER);
+             INSERT INTO counters VALUES (0, 0);
              WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
              INSERT INTO activity SELECT 2 * i FROM n;",
         )
@@ -383,11 +391,20 @@ mod tests {
         let range = || -> (i64, i64) {
             conn.query_row("SELECT count(*), min(seq) FROM activity", [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap()
         };
-        prune(&conn, 1000).unwrap();
-        assert_eq!(range(), (5000 - PRUNED_AT_ONCE, 2 * PRUNED_AT_ONCE + 2));
-        prune(&conn, 1000).unwrap();
-        assert_eq!(range().0, 1000);
-        prune(&conn, 1000).unwrap();
+        let mut left = 5000;
+        while left > 1000 {
+            prune(&conn, 10_000, 1000).unwrap();
+            left = (left - PRUNED_AT_ONCE).max(1000);
+            assert_eq!(range(), (left, 2 * (5000 - left) + 2));
+        }
+        prune(&conn, 10_000, 1000).unwrap();
         assert_eq!(range(), (1000, 8002));
+        // Only what has come since is counted, and as much goes.
+        conn.execute_batch("INSERT INTO activity VALUES (10001), (10002), (10005)").unwrap();
+        prune(&conn, 10_005, 1000).unwrap();
+        assert_eq!(range(), (1000, 8008));
+        assert_eq!(plan_of(&conn, "SELECT count(*) FROM activity WHERE seq > ?1"), BY_KEY);
     }
+
+    const BY_KEY: &str = "SEARCH activity USING INTEGER PRIMARY KEY (rowid>?)";
 }

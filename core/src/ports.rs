@@ -29,6 +29,8 @@ use crate::wake::Topic;
 /// Where ports are looked for unless `PORT_DADDY_RANGE` or the call says otherwise.
 const DEFAULT_RANGE: (u16, u16) = (3100, 9999);
 pub(crate) const RANGE_VARIABLE: &str = "PORT_DADDY_RANGE";
+/// How exactly it is stored when a port was last claimed.
+const USED_EVERY_MS: i64 = 5_000;
 /// Below it, binding needs privileges: given only where asked for.
 const FIRST_UNPRIVILEGED: u16 = 1024;
 /// How many free ports are probed before deciding; several, so that those who claim at once need few rounds.
@@ -82,7 +84,7 @@ pub struct PortClaim {
     pub scope: String,
     /// When it was assigned, in milliseconds since 1970.
     pub claimed_ms: i64,
-    /// When it was last claimed, in milliseconds since 1970.
+    /// When it was last claimed, in milliseconds since 1970, to within 5 s.
     pub used_ms: i64,
     /// Whether the identity had it before this call.
     pub existing: bool,
@@ -273,9 +275,12 @@ impl Coordinator {
 
     fn claim_lowest(&self, key: &Key, range: (u16, u16)) -> Result<PortClaim> {
         loop {
-            let (has_one, assigned) =
-                self.inner.db.read(|conn| Ok((key.find(conn)?.is_some(), assigned(conn, range)?)))?;
-            let candidates = if has_one { Vec::new() } else { free_ports(range, &assigned) };
+            let assigned = self.inner.db.read(|conn| match key.find(conn)? {
+                Some(_) => Ok(None),
+                None => assigned(conn, range).map(Some),
+            })?;
+            let has_one = assigned.is_none();
+            let candidates = assigned.map(|assigned| free_ports(range, &assigned)).unwrap_or_default();
             let nothing_left = !has_one && candidates.is_empty();
             let claimed = self.act(Durability::Process, |tx, actor| {
                 if let Some(row) = key.use_again(tx, actor)? {
@@ -442,15 +447,23 @@ impl Key {
             .optional()?)
     }
 
-    /// The assignment that is there already, used now.
+    /// The assignment that is there already, used now. That is written when something else has changed, too, or once in
+    /// [`USED_EVERY_MS`].
     fn use_again(&self, tx: &Tx<'_>, actor: &Actor) -> Result<Option<Assigned>> {
-        Ok(tx
-            .prepare_cached(&format!(
-                "UPDATE ports SET used_ms = ?3, agent = coalesce(?4, agent), scope = ?5
-                 WHERE identity = ?1 AND worktree = ?2 {RETURNING}"
-            ))?
-            .query_row((&self.identity, &self.worktree, tx.now.wall_ms, &actor.agent, actor.scope), Assigned::of)
-            .optional()?)
+        let Some(mut row) = self.find(tx)? else { return Ok(None) };
+        let is_same = row.scope == actor.scope && (actor.agent.is_none() || row.agent == actor.agent);
+        if is_same && (0..USED_EVERY_MS).contains(&(tx.now.wall_ms - row.used_ms)) {
+            return Ok(Some(row));
+        }
+        (row.used_ms, row.scope) = (tx.now.wall_ms, actor.scope);
+        row.agent = actor.agent.clone().or(row.agent);
+        tx.prepare_cached("UPDATE ports SET used_ms = ?2, agent = ?3, scope = ?4 WHERE port = ?1")?.execute((
+            row.port,
+            row.used_ms,
+            &row.agent,
+            row.scope,
+        ))?;
+        Ok(Some(row))
     }
 
     /// Takes the port unless it is assigned by now.

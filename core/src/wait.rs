@@ -2,7 +2,10 @@
 //!
 //! A wake is a hint. What it can't carry is covered by the tick: at 250 ms, backing off to 5 s while nothing changes,
 //! one `PRAGMA data_version` finds a writer that was killed between COMMIT and wake, a foreign writer, or a sidecar
-//! that was replaced.
+//! that was replaced. The first tick has no version to compare with, and always reads again.
+//!
+//! Who waits again soon, for the same, and had read to the end goes on with the sample from before that read
+//! ([`Rest`]): while its words are unchanged there is nothing to read.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,24 +143,51 @@ pub(crate) struct Waiting<'a> {
     cancel: Option<Cancel>,
     tick: Duration,
     version: Option<DataVersion>,
+    /// Whether something may have been committed since what is known was read.
+    due: bool,
+    /// When the sample was taken.
+    sampled: Instant,
     id: u64,
+}
+
+/// A wait that has read to the end and ended: what it slept on, and the sample from before that read.
+pub(crate) struct Rest {
+    topics: Vec<Topic>,
+    sample: Sample,
+    sampled: Instant,
 }
 
 impl Coordinator {
     /// Begins to wait on `topics`. The first sample is taken here, before the caller's first read.
     pub(crate) fn waiting(&self, sleeping: Sleeping, topics: Vec<Topic>, wait: &Wait) -> Result<Waiting<'_>> {
+        let sampled = Instant::now();
+        let sample = self.inner.db.wakes().sample(&topics);
+        self.wait_on(sleeping, Rest { topics, sample, sampled }, true, wait)
+    }
+
+    /// Begins to wait where an earlier wait of this handle for the same has ended. It is not due to read unless a word has
+    /// changed meanwhile, or so much time has gone by that a tick would have looked.
+    pub(crate) fn wait_again(&self, sleeping: Sleeping, rest: Rest, wait: &Wait) -> Result<Waiting<'_>> {
+        if rest.sampled.elapsed() < FIRST_TICK && self.inner.db.wakes().is_unchanged(&rest.sample) {
+            self.wait_on(sleeping, rest, false, wait)
+        } else {
+            self.waiting(sleeping, rest.topics, wait)
+        }
+    }
+
+    fn wait_on(&self, sleeping: Sleeping, rest: Rest, due: bool, wait: &Wait) -> Result<Waiting<'_>> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let inner = &*self.inner;
         inner.db.check_open()?;
         wait.cancel.as_ref().map_or(Ok(()), Cancel::check_process)?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let Rest { topics, sample, sampled } = rest;
         if let Some(topic) = topics.first() {
             if let Some(cancel) = &wait.cancel {
                 cancel.0.sleepers.lock().push((id, Arc::downgrade(&self.inner), *topic));
             }
             inner.sleepers.lock().push((id, *topic));
         }
-        let sample = inner.db.wakes().sample(&topics);
         let mut this = Waiting {
             inner,
             sleeping,
@@ -168,11 +198,16 @@ impl Coordinator {
             cancel: wait.cancel.clone(),
             tick: FIRST_TICK,
             version: None,
+            due,
+            sampled,
             id,
         };
-        if sleeping == Sleeping::Thread || inner.db.wakes().is_polling() {
+        let polling = inner.db.wakes().is_polling();
+        if sleeping == Sleeping::Thread || polling {
             let reader = inner.db.reader();
-            this.version = Some(reader.data_version()?);
+            if polling {
+                this.version = Some(reader.data_version()?);
+            }
             this.reader = Some(reader);
         }
         Ok(this)
@@ -183,6 +218,16 @@ impl Waiting<'_> {
     /// Whether there are no words to sleep on.
     pub(crate) fn is_polling(&self) -> bool {
         self.inner.db.wakes().is_polling()
+    }
+
+    /// Whether to read: always, but where the wait goes on from one that has read to the end and nothing has changed since.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due
+    }
+
+    /// Ends the wait after a read that has found all there was; a later one for the same may go on from here.
+    pub(crate) fn rest(mut self) -> Rest {
+        Rest { topics: std::mem::take(&mut self.topics), sample: self.sample.clone(), sampled: self.sampled }
     }
 
     /// Reads a new snapshot.
@@ -196,6 +241,7 @@ impl Waiting<'_> {
     /// Sleeps until a word differs from the last sample, and takes the next sample. At most until `until`, which ends
     /// only this sleep, and the wait's deadline.
     pub(crate) async fn sleep(&mut self, until: Option<Instant>) -> Result<Woken> {
+        self.due = true;
         loop {
             if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
                 return Err(Error::new(ErrorKind::Cancelled, "the wait was cancelled"));
@@ -247,11 +293,13 @@ impl Waiting<'_> {
     }
 
     fn resample(&mut self) {
+        self.sampled = Instant::now();
         self.sample = self.inner.db.wakes().sample(&self.topics);
     }
 
     /// After a look that nothing called for: polling goes on as slowly as it had become.
     fn resample_at_pace(&mut self) {
+        self.sampled = Instant::now();
         self.sample = self.inner.db.wakes().sample_at_pace(&self.topics, &self.sample);
     }
 }
@@ -293,6 +341,7 @@ mod tests {
             return;
         }
         let mut waiting = pd.waiting(Sleeping::Thread, vec![Topic::of(&["none"])], &Wait::default()).unwrap();
+        assert_eq!(at_once(waiting.sleep(None)).unwrap(), Woken::Changed, "the first tick has nothing to compare with");
         let (begun, mut asked) = (Instant::now(), 0);
         let check = || {
             asked += 1;
@@ -304,5 +353,32 @@ mod tests {
         let ticks = (waiting.tick.as_millis() / FIRST_TICK.as_millis()).ilog2();
         assert!(FIRST_TICK * (2_u32.pow(ticks) - 1) <= begun.elapsed(), "{ticks} ticks in {:?}", begun.elapsed());
         assert!(ticks > 0, "none");
+    }
+
+    #[test]
+    fn who_waits_again_reads_only_if_something_may_have_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::default().db(dir.path().join("db")).agent("a").scope(ScopeChoice::Global);
+        let pd = Coordinator::open(options.poll(false)).unwrap();
+        if pd.inner.db.wakes().is_polling() {
+            return;
+        }
+        let topic = Topic::of(&["mine"]);
+        let rest = || pd.waiting(Sleeping::Thread, vec![topic], &Wait::default()).unwrap().rest();
+        let is_due = |rest: Rest| pd.wait_again(Sleeping::Thread, rest, &Wait::default()).unwrap().is_due();
+        // A slow machine may take longer than a tick between the two.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while is_due(rest()) {
+            assert!(Instant::now() < deadline);
+        }
+        let woken = rest();
+        pd.inner.db.wakes().wake(topic);
+        assert!(is_due(woken), "a word has changed");
+        let late = rest();
+        std::thread::sleep(FIRST_TICK);
+        assert!(is_due(late), "a tick would have looked");
+        let mut slept = pd.wait_again(Sleeping::Thread, rest(), &Wait::default()).unwrap();
+        at_once(slept.sleep(Some(Instant::now()))).unwrap();
+        assert!(slept.is_due(), "it has slept");
     }
 }

@@ -760,7 +760,7 @@ class PortClaim(Record):
     claimed: datetime
     """When it was assigned."""
     used: datetime
-    """When it was last claimed."""
+    """When it was last claimed, to within 5 s."""
     existing: bool
     """Whether the identity had it before this call."""
     listening: bool

@@ -303,14 +303,15 @@ impl Db {
         };
         if result.is_ok() {
             crate::fault::point("committed");
-            wakes.sort_unstable();
-            wakes.dedup();
-            if !wakes.is_empty() {
-                for topic in wakes {
-                    self.wakes.wake(topic);
+            // Who was named first is woken first: whoever has been given a lock, before the one who comes after.
+            for (index, topic) in wakes.iter().enumerate() {
+                if !wakes[..index].contains(topic) {
+                    self.wakes.wake(*topic);
                 }
+            }
+            if !wakes.is_empty() {
                 // Who never waits has no tick to find a replaced page by, and would wake nobody ever after.
-                let _ = self.wakes.remap_if_replaced();
+                self.wakes.remap_if_replaced_and_due();
             }
             self.checkpoint_if_due(durability);
         }
@@ -652,7 +653,15 @@ impl Writer {
             None => boot_number(conn, wall_ms)?,
         };
         let now = Now { wall_ms, awake_ms: inputs.clock.awake_ms(), boot };
-        let tx = Tx { conn, now, inputs, wakes: RefCell::new(Vec::new()), seq: Cell::new(None), logged: Cell::new(0) };
+        let tx = Tx {
+            conn,
+            now,
+            inputs,
+            wakes: RefCell::default(),
+            counters: Cell::default(),
+            seq: Cell::default(),
+            logged: Cell::default(),
+        };
         let value = f(&tx)?;
         tx.store_seq()?;
         *wakes = tx.wakes.into_inner();
@@ -778,9 +787,11 @@ pub(crate) struct Tx<'a> {
     pub(crate) now: Now,
     inputs: &'a Inputs,
     wakes: RefCell<Vec<Topic>>,
+    /// What `counters` holds, once it was read: the last place in the order of commits, and the last token.
+    counters: Cell<Option<(i64, i64)>>,
     seq: Cell<Option<i64>>,
-    /// The last place that an entry of the log has.
-    logged: Cell<i64>,
+    /// The last place that an entry of the log has, if it is known.
+    logged: Cell<Option<i64>>,
 }
 
 impl Tx<'_> {
@@ -788,19 +799,30 @@ impl Tx<'_> {
     pub(crate) fn next_seq(&self) -> Result<i64> {
         let last = match self.seq.get() {
             Some(seq) => seq,
-            None => last_seq(self.conn)?,
+            None => self.counters()?.0.max(self.end_of_log()?),
         };
         self.seq.set(Some(last + 1));
         Ok(last + 1)
     }
 
+    /// The place of the newest entry of the log; 0 while it is empty.
+    pub(crate) fn end_of_log(&self) -> Result<i64> {
+        if let Some(last) = self.logged.get() {
+            return Ok(last);
+        }
+        let sql = "SELECT ifnull(max(seq), 0) FROM activity";
+        let last = self.conn.prepare_cached(sql)?.query_row([], |r| r.get(0))?;
+        self.logged.set(Some(last));
+        Ok(last)
+    }
+
     /// Says that an entry of the log has this place: it then needs no storing of its own.
     pub(crate) fn logged(&self, seq: i64) {
-        self.logged.set(seq);
+        self.logged.set(Some(seq));
     }
 
     fn store_seq(&self) -> Result<()> {
-        if let Some(seq) = self.seq.get().filter(|seq| *seq > self.logged.get()) {
+        if let Some(seq) = self.seq.get().filter(|seq| self.logged.get().is_none_or(|logged| *seq > logged)) {
             self.conn.prepare_cached("UPDATE counters SET seq = ?1")?.execute([seq])?;
         }
         Ok(())
@@ -808,11 +830,24 @@ impl Tx<'_> {
 
     /// A fencing token greater than any before: the boot's number above 32 bits that count grants.
     pub(crate) fn next_token(&self) -> Result<i64> {
-        let token = self
-            .conn
-            .prepare_cached("UPDATE counters SET token = max(token + 1, ?1) RETURNING token")?
-            .query_row([self.now.boot << 32], |r| r.get(0))?;
+        let (seq, last) = self.counters()?;
+        let token = (last + 1).max(self.now.boot << 32);
+        // Not with RETURNING, for which SQLite makes and drops a table of its own each time.
+        self.conn.prepare_cached("UPDATE counters SET token = ?1")?.execute([token])?;
+        self.counters.set(Some((seq, token)));
         Ok(token)
+    }
+
+    fn counters(&self) -> Result<(i64, i64)> {
+        if let Some(counters) = self.counters.get() {
+            return Ok(counters);
+        }
+        let counters = self
+            .conn
+            .prepare_cached("SELECT seq, token FROM counters")?
+            .query_row([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        self.counters.set(Some(counters));
+        Ok(counters)
     }
 
     /// Wakes whoever sleeps on `topic`, once committed.
@@ -916,6 +951,8 @@ const OPEN: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLIT
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use crate::coordinator::{Coordinator, Options, ScopeChoice};
     use crate::db::Durability;
     use crate::error::{Error, Result};
@@ -928,7 +965,11 @@ mod tests {
         let pd = Coordinator::open(options).unwrap();
         pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
         std::fs::remove_file(dir.path().join("db.wake")).unwrap();
-        pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !dir.path().join("db.wake").exists() {
+            assert!(Instant::now() < deadline);
+            pd.publish("c", &serde_json::json!(1), &Default::default()).unwrap();
+        }
         assert!(!pd.inner.db.wakes().remap_if_replaced().unwrap(), "the write has done it");
         assert!(!pd.inner.db.wakes().is_polling() && dir.path().join("db.wake").exists());
     }

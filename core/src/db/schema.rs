@@ -17,10 +17,18 @@ use crate::interrupt;
 /// "PtDy" in ASCII.
 const APPLICATION_ID: i64 = 0x5074_4479;
 /// All DDL, in order; the number of entries is the schema's version.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_fewer_pages.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_fewer_pages.sql"),
+    include_str!("migrations/0003_counted_log.sql"),
+];
 /// The version that this library writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Each commit writes the pages that it has touched, whole, and a reader that was woken reads them again. Most calls change
+/// a few rows of a hundred bytes on three or four pages: with SQLite's usual 4,096 bytes they take a quarter to a third
+/// longer.
+const PAGE_SIZE: i64 = 1024;
 
 /// Opens a connection to a file that exists and is of our schema.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
@@ -110,6 +118,8 @@ fn migrate(conn: &Connection) -> Result<()> {
         if !is_ours_or_empty(conn)? {
             return Err(foreign());
         }
+        // For a file that is new; afterwards it is a property of the file, too.
+        conn.pragma_update(None, "page_size", PAGE_SIZE)?;
         let mode: String = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))?;
         if mode != "wal" {
             return Err(Error::new(

@@ -643,15 +643,14 @@ fn info(conn: &Connection, row: &Row, now: Now, liveness: &dyn life::Liveness) -
     })
 }
 
+/// From scope to scope, which are few: by its name alone no lock can be found but among all.
+const ELSEWHERE: &str = "SELECT l.agent, s.name FROM scopes s CROSS JOIN locks l ON l.scope = s.id AND l.name = ?1
+                         WHERE s.id <> ?2 LIMIT 1";
+
 /// What to tell one whose lock has a namesake held in another scope: the likeliest mistake is to think it the same.
 fn elsewhere(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<String>> {
-    let other: Option<(String, String)> = tx
-        .prepare_cached(
-            "SELECT l.agent, s.name FROM locks l JOIN scopes s ON s.id = l.scope
-             WHERE l.name = ?1 AND l.scope <> ?2 LIMIT 1",
-        )?
-        .query_row((name, scope), |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?;
+    let other: Option<(String, String)> =
+        tx.prepare_cached(ELSEWHERE)?.query_row((name, scope), |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
     Ok(other.map(|(agent, other)| {
         format!("{agent} holds another lock called {name} in the scope {other}; to share it, pass --scope or set PORT_DADDY_SCOPE")
     }))
@@ -740,5 +739,19 @@ fn check_ttl(ttl_ms: Option<i64>) -> Result<()> {
                 .hint("leave it out for a lock that lives as long as its holder"))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namesake_elsewhere_is_not_looked_for_among_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let pd =
+            Coordinator::open(crate::coordinator::Options::default().db(dir.path().join("db")).agent("a")).unwrap();
+        let plan = pd.inner.db.read(|conn| Ok(crate::db::plan_of(conn, ELSEWHERE))).unwrap();
+        assert_eq!(plan, "SCAN s\nSEARCH l USING PRIMARY KEY (scope=? AND name=?)");
     }
 }

@@ -32,7 +32,7 @@ use crate::messages::{self, KEEP_MS, Message};
 use crate::pattern::{ChannelPattern, check_channel};
 use crate::sys::watch::DeathWatch;
 use crate::tasks::at_once;
-use crate::wait::{Sleeping, Wait, Woken};
+use crate::wait::{Rest, Sleeping, Wait, Woken};
 use crate::waiters::{self, Kind, NewWaiter, Waiter};
 use crate::wake::Topic;
 
@@ -160,6 +160,8 @@ pub struct Subscription {
     look_is_due: bool,
     told_other_scope: bool,
     told_pruned: bool,
+    /// Where the last wait has ended, if everything was read.
+    rest: Option<Rest>,
 }
 
 struct Watched {
@@ -211,6 +213,7 @@ impl Coordinator {
             look_is_due: false,
             told_other_scope: false,
             told_pruned: false,
+            rest: None,
         };
         self.inner.db.read(|conn| this.begin(conn, now_ms))?;
         Ok(this)
@@ -305,16 +308,26 @@ impl Subscription {
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             let known = self.owners.clone();
-            let mut waiting =
-                coordinator.waiting(sleeping, self.topics(), &Wait { timeout: left, cancel: wait.cancel.clone() })?;
+            let this_wait = Wait { timeout: left, cancel: wait.cancel.clone() };
+            // Who only looks doesn't wait, and has no tick that would find what nobody woke it for.
+            let looks = wait.timeout == Some(Duration::ZERO);
+            let mut waiting = match self.rest.take().filter(|_| !looks) {
+                Some(rest) => coordinator.wait_again(sleeping, rest, &this_wait)?,
+                None => coordinator.waiting(sleeping, self.topics(), &this_wait)?,
+            };
             loop {
-                let now_ms = inner.db.inputs().clock.wall_ms();
-                while waiting.read(|conn| self.read_batch(conn, now_ms))? && self.pending.is_empty() {}
-                if let Some(event) = self.at_hand()? {
-                    return Ok(Some(event));
+                if waiting.is_due() {
+                    let now_ms = inner.db.inputs().clock.wall_ms();
+                    let mut more = true;
+                    while more && self.pending.is_empty() {
+                        more = waiting.read(|conn| self.read_batch(conn, now_ms))?;
+                    }
+                    if let Some(event) = self.at_hand()? {
+                        self.rest = (!more).then(|| waiting.rest());
+                        return Ok(Some(event));
+                    }
                 }
-                // Who only looks doesn't wait.
-                if wait.timeout != Some(Duration::ZERO) {
+                if !looks {
                     self.record()?;
                 }
                 self.look_around()?;

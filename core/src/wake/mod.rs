@@ -32,7 +32,7 @@ pub(crate) mod reactor;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -89,9 +89,16 @@ pub(crate) struct Wakes {
     force_poll: bool,
     /// `None`: polling.
     page: RwLock<Option<Arc<Page>>>,
+    /// When it was mapped, and how many milliseconds later it was looked whether it was replaced.
+    opened: Instant,
+    looked_ms: AtomicU64,
 }
 
+/// How often one who only wakes looks whether the page was replaced: about as often as a sleeper's first tick.
+const LOOK_EVERY_MS: u64 = 250;
+
 /// The values of some words at one moment. Taken before the database is read.
+#[derive(Clone)]
 pub(crate) struct Sample {
     page: Option<Arc<Page>>,
     /// Index and value.
@@ -107,7 +114,8 @@ impl Wakes {
     pub(crate) fn open(path: &Path, force_poll: bool) -> Result<Wakes> {
         let force_poll = force_poll || !futex::AVAILABLE;
         let page = if force_poll { None } else { Page::open(path).ok().map(Arc::new) };
-        Ok(Wakes { path: path.to_owned(), reactor: Reactor::of(path), force_poll, page: RwLock::new(page) })
+        let (page, opened, looked_ms) = (RwLock::new(page), Instant::now(), AtomicU64::new(0));
+        Ok(Wakes { path: path.to_owned(), reactor: Reactor::of(path), force_poll, page, opened, looked_ms })
     }
 
     /// Remembers the words of `topics` as they are now.
@@ -126,6 +134,11 @@ impl Wakes {
     /// The same, for one who goes on polling at the pace of an older sample.
     pub(crate) fn sample_at_pace(&self, topics: &[Topic], older: &Sample) -> Sample {
         Sample { quiet: older.quiet, ..self.sample(topics) }
+    }
+
+    /// Whether a sample would be the same now: nobody has woken its words. Never while polling.
+    pub(crate) fn is_unchanged(&self, sample: &Sample) -> bool {
+        sample.page.as_ref().is_some_and(|page| !page.changed(&sample.words)) && !self.is_outdated(sample)
     }
 
     /// Tells those who sleep on `topic`. To be called after COMMIT. No system call when nobody sleeps.
@@ -200,6 +213,15 @@ impl Wakes {
         self.page.read().is_none()
     }
 
+    /// Looks from time to time whether the page was replaced.
+    pub(crate) fn remap_if_replaced_and_due(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if now - self.looked_ms.load(Ordering::Relaxed).min(now) >= LOOK_EVERY_MS {
+            self.looked_ms.store(now, Ordering::Relaxed);
+            let _ = self.remap_if_replaced();
+        }
+    }
+
     /// Maps the page anew if the file at the path is another than the mapped one, or missing (someone deleted or
     /// restored it), or has become usable. Whether it did: then take a new sample, and look. To be called at a tick.
     pub(crate) fn remap_if_replaced(&self) -> Result<bool> {
@@ -256,7 +278,7 @@ fn sleep_on(pages: &[Words<'_>], bell: Option<(&AtomicU32, u32)>, timeout: Durat
         // After the count and the sample: whoever changes a word from here on moves `ANY`, too.
         let changed = pages.iter().any(|(page, words)| page.changed(words));
         let left = deadline.saturating_duration_since(Instant::now());
-        let rung = bell.is_some_and(|(bell, value)| bell.load(std::sync::atomic::Ordering::SeqCst) != value);
+        let rung = bell.is_some_and(|(bell, value)| bell.load(Ordering::SeqCst) != value);
         let asks = interrupt::due().is_some_and(|due| due <= Instant::now());
         if changed || rung || asks || left.is_zero() {
             return;

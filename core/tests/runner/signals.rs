@@ -92,6 +92,32 @@ fn said(process: &mut Process) -> Value {
 
 /// What a child process does; nothing in an ordinary run.
 #[test]
+fn what_nobody_was_woken_for_is_found_all_the_same() {
+    let store = TempStore::new();
+    let me = store.open("me");
+    // One that can only poll wakes nobody.
+    let silent = Coordinator::open(store.options().agent("silent").poll(true)).unwrap();
+    let mut sub = me.subscribe(&to("c")).unwrap();
+    for n in 0..3 {
+        put(&silent, "c", json!(n));
+        assert_eq!(payloads(&mut sub), [json!(n)], "who only looks always reads");
+    }
+    // Waits too short for a tick, one after the other.
+    for n in 3..6 {
+        put(&silent, "c", json!(n));
+        let begun = Instant::now();
+        let event = loop {
+            assert!(begun.elapsed() < LONG, "never found");
+            if let Some(event) = sub.next(&Wait::at_most(Duration::from_millis(20))).unwrap() {
+                break event;
+            }
+        };
+        let Event::Message(delivery) = event else { panic!("{event:?}") };
+        assert_eq!(delivery.message.payload, json!(n));
+    }
+}
+
+#[test]
 fn child() {
     let Some(role) = Role::of_this_process() else { return };
     let words: Vec<&str> = role.name.split(' ').collect();
