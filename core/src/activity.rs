@@ -22,7 +22,7 @@ use crate::wake::Topic;
 
 const KEPT: i64 = 100_000;
 /// The log is looked over once in so many places of the order of commits.
-const PRUNED_EVERY: i64 = 256;
+const PRUNED_EVERY: i64 = 64;
 /// Twice what can have come since the last look, so that a backlog shrinks.
 const PRUNED_AT_ONCE: i64 = 2 * PRUNED_EVERY;
 const LISTED: usize = 50;

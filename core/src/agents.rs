@@ -15,12 +15,11 @@ use serde_json::json;
 use crate::activity;
 use crate::caller::{self, Face, Source, Strength};
 use crate::coordinator::{Coordinator, Inner};
-use crate::db::{Durability, Now, Tx};
+use crate::db::{self, Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{Identity, check_agent_id, check_text};
 use crate::life::{self, Proof, ProofKind, Signs, Verdict};
 use crate::sessions::{NewSession, Session, StartedSession};
-use crate::sys;
 use crate::wake::Topic;
 
 /// A sign of life is written at most this often.
@@ -391,13 +390,13 @@ impl Inner {
     /// The moment, for a read. The boot is 0 before the first write to the file.
     pub(crate) fn now(&self) -> Result<Now> {
         let clock = &self.db.inputs().clock;
-        let boot = self.db.read(|conn| {
-            let boot = conn
-                .prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?
-                .query_row([sys::boot_id()], |r| r.get(0))
-                .optional()?;
-            Ok(boot.unwrap_or(0))
-        })?;
+        let boot = match self.boot.get() {
+            Some(boot) => *boot,
+            None => match self.db.read(db::known_boot)? {
+                Some(boot) => *self.boot.get_or_init(|| boot),
+                None => 0,
+            },
+        };
         Ok(Now { wall_ms: clock.wall_ms(), awake_ms: clock.awake_ms(), boot })
     }
 

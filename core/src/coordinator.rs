@@ -175,6 +175,8 @@ pub(crate) struct Inner {
     pub(crate) scope: Scope,
     /// The scope's row, once it is known to be there.
     pub(crate) scope_row: OnceLock<i64>,
+    /// This boot's number in the file, once it is recorded.
+    pub(crate) boot: OnceLock<i64>,
     /// This handle's own proof of life: from the start for a program, from its first wait for a shell command.
     live: Mutex<Option<LiveFile>>,
     pub(crate) recorded: AtomicBool,
@@ -266,6 +268,7 @@ impl Coordinator {
             place,
             scope,
             scope_row: OnceLock::new(),
+            boot: OnceLock::new(),
             live: Mutex::new(None),
             recorded: AtomicBool::new(false),
             closing: AtomicBool::new(false),

@@ -218,11 +218,9 @@ pub(crate) const SILENCE_OF_A_SHELL_MS: i64 = 60 * MINUTE;
 
 /// The stored proofs of an agent.
 pub(crate) fn proofs(conn: &Connection, agent: &str, boot: i64) -> Result<Vec<Proof>> {
-    let mut statement = conn.prepare_cached(
-        "SELECT kind, live, pid, start, namespace, boot, what FROM proofs WHERE agent = ?1 ORDER BY id DESC",
-    )?;
+    let mut statement = conn.prepare_cached(PROOFS)?;
     let rows = statement.query_map([agent], |r| {
-        Ok(Proof {
+        let proof = Proof {
             kind: ProofKind::parse(r.get_ref(0)?.as_str()?),
             live: r.get(1)?,
             pid: r.get(2)?,
@@ -230,10 +228,16 @@ pub(crate) fn proofs(conn: &Connection, agent: &str, boot: i64) -> Result<Vec<Pr
             namespace: r.get::<_, i64>(4)?.cast_unsigned(),
             this_boot: r.get::<_, i64>(5)? == boot,
             what: r.get(6)?,
-        })
+        };
+        Ok((r.get::<_, i64>(7)?, proof))
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut proofs = rows.collect::<Result<Vec<_>, _>>()?;
+    // Sorted here: they are few, and SQLite would set up a sorter for them each time.
+    proofs.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
+    Ok(proofs.into_iter().map(|(_, proof)| proof).collect())
 }
+
+const PROOFS: &str = "SELECT kind, live, pid, start, namespace, boot, what, id FROM proofs WHERE agent = ?1";
 
 /// Stores a proof of `agent`; true if it is new.
 pub(crate) fn record(tx: &Tx<'_>, agent: &str, proof: &Proof) -> Result<bool> {

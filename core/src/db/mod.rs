@@ -750,7 +750,8 @@ fn check_schema(conn: &Connection) -> Result<()> {
     schema::check_version(conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?)
 }
 
-fn known_boot(conn: &Connection) -> Result<Option<i64>> {
+/// This boot's number in the file, once somebody has written there since.
+pub(crate) fn known_boot(conn: &Connection) -> Result<Option<i64>> {
     use rusqlite::OptionalExtension;
     Ok(conn
         .prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?

@@ -11,7 +11,7 @@
 
 mod owners;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const FEW: usize = 16;
 /// A reader this far behind asks whether something was removed before it came by.
 const FAR_BEHIND: i64 = 5_000;
+/// For how long what was seen of a sender is told with its messages.
+const SEEN_FOR: Duration = Duration::from_millis(250);
 /// How often the circumstances of a wait are looked at again: the owners of its channels, other scopes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often it is looked whether the owners of its channels have fallen silent.
@@ -148,7 +150,7 @@ pub struct Subscription {
     began: i64,
     /// Latched messages that are still to be read.
     replay: VecDeque<i64>,
-    pending: VecDeque<(Message, bool)>,
+    pending: VecDeque<Pending>,
     warnings: VecDeque<Warning>,
     ticket: Option<i64>,
     /// Agents that undelivered channels belong to, as of the last look.
@@ -162,6 +164,21 @@ pub struct Subscription {
     told_pruned: bool,
     /// Where the last wait has ended, if everything was read.
     rest: Option<Rest>,
+}
+
+/// A message that was read and not yet handed out.
+struct Pending {
+    message: Message,
+    replayed: bool,
+    /// How the sender of a replayed one was doing when it was read.
+    sender: Option<Seen>,
+}
+
+/// How an agent was doing, and when.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: Instant,
+    state: Option<AgentState>,
 }
 
 struct Watched {
@@ -380,7 +397,7 @@ impl Subscription {
 
     /// Whether everything that was there when the subscription began has been given out.
     pub fn caught_up(&self) -> bool {
-        self.replay.is_empty() && self.position >= self.began && !self.pending.iter().any(|(_, replayed)| *replayed)
+        self.replay.is_empty() && self.position >= self.began && !self.pending.iter().any(|pending| pending.replayed)
     }
 
     /// Ends the subscription, as dropping it does.
@@ -439,28 +456,53 @@ impl Subscription {
         let coordinator = self.coordinator.clone();
         let inner = &coordinator.inner;
         let now_ms = inner.db.inputs().clock.wall_ms();
-        while self.pending.is_empty()
-            && let Some(seq) = self.replay.front().copied()
-        {
-            let latched = inner.db.read(|conn| messages::load(conn, seq, now_ms))?;
-            self.replay.pop_front();
-            self.pending.extend(latched.map(|(message, _)| (message, true)));
+        while self.pending.is_empty() && !self.replay.is_empty() {
+            let now = inner.now()?;
+            let read = inner.db.read(|conn| self.read_replay(conn, now))?;
+            self.replay.drain(..read.0);
+            self.pending.extend(read.1);
         }
         // Whatever fails from here on, the message stays at hand for the next call.
-        let Some((message, replayed)) = self.pending.front() else { return Ok(None) };
-        let (channel, from) = (message.channel.clone(), message.agent.clone());
-        let sender = from.clone().filter(|_| *replayed);
-        self.mark_delivered(&channel, from.as_deref())?;
-        let sender_state = match &sender {
-            Some(agent) => {
+        let Some(Pending { message, replayed, sender }) = self.pending.front() else { return Ok(None) };
+        let (channel, from, sender) = (message.channel.clone(), message.agent.clone(), *sender);
+        let asks = from.as_ref().filter(|_| *replayed);
+        let sender_state = match (asks, sender) {
+            (None, _) => None,
+            (Some(_), Some(seen)) if seen.at.elapsed() < SEEN_FOR => seen.state,
+            (Some(agent), _) => {
                 let now = inner.now()?;
                 inner.db.read(|conn| state_of(conn, agent, now, &*inner.db.inputs().liveness))?
             }
-            None => None,
         };
-        let Some((message, replayed)) = self.pending.pop_front() else { return Ok(None) };
+        self.mark_delivered(&channel, from.as_deref())?;
+        let Some(Pending { message, replayed, .. }) = self.pending.pop_front() else { return Ok(None) };
         let age_ms = (now_ms - message.at_ms).max(0);
         Ok(Some(Event::Message(Delivery { message, replayed, age_ms, sender_state })))
+    }
+
+    /// The next of the latched messages that are still there, and how many were looked for.
+    fn read_replay(&self, conn: &Connection, now: Now) -> Result<(usize, Vec<Pending>)> {
+        let liveness = &*self.coordinator.inner.db.inputs().liveness;
+        let (mut looked, mut bytes, mut found, mut senders) = (0, 0, Vec::new(), BTreeMap::new());
+        for seq in self.replay.iter().take(BATCH as usize) {
+            looked += 1;
+            let Some((message, size)) = messages::load(conn, *seq, now.wall_ms)? else { continue };
+            let sender = match &message.agent {
+                Some(agent) if !senders.contains_key(agent) => {
+                    let seen = Seen { state: state_of(conn, agent, now, liveness)?, at: Instant::now() };
+                    senders.insert(agent.clone(), seen);
+                    Some(seen)
+                }
+                Some(agent) => senders.get(agent).copied(),
+                None => None,
+            };
+            found.push(Pending { message, replayed: true, sender });
+            bytes += size;
+            if bytes > BATCH_BYTES {
+                break;
+            }
+        }
+        Ok((looked, found))
     }
 
     /// Reads on from the position. True if there may be more.
@@ -519,7 +561,7 @@ impl Subscription {
         let mut bytes = 0;
         for seq in matching {
             if let Some((message, size)) = messages::load(conn, seq, now_ms)? {
-                self.pending.push_back((message, seq <= self.began));
+                self.pending.push_back(Pending { message, replayed: seq <= self.began, sender: None });
                 bytes += size;
             }
             self.position = seq;
