@@ -508,7 +508,7 @@ fn database_path(named: Option<PathBuf>, around: &Surroundings) -> Result<PathBu
 fn live_pid(live_dir: &Path, name: &str) -> Option<u32> {
     let content = std::fs::read(live_dir.join(name)).ok()?;
     let presence: Presence = serde_json::from_slice(&content).ok()?;
-    (presence.namespace == sys::process::own().namespace).then_some(presence.pid)
+    (presence.namespace == sys::pid_namespace()).then_some(presence.pid)
 }
 
 /// Two copies of SQLite in one process on one file lose commits. A live file of this process that this copy of the

@@ -53,9 +53,10 @@ pub(crate) struct Waiter {
     pub(crate) holds: Vec<i64>,
     pub(crate) ttl_ms: Option<i64>,
     pub(crate) purpose: Option<String>,
+    pub(crate) since_ms: i64,
 }
 
-const COLUMNS: &str = "ticket, scope, name, agent, live, alone, holds, ttl_ms, purpose";
+const COLUMNS: &str = "ticket, scope, name, agent, live, alone, holds, ttl_ms, purpose, since_ms";
 
 /// Takes a place in the queue; the ticket rises with the order of arrival.
 pub(crate) fn add(tx: &Tx<'_>, new: &NewWaiter<'_>) -> Result<i64> {
@@ -159,5 +160,6 @@ fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Waiter> {
         holds: holds.split(',').filter_map(|t| t.parse().ok()).collect(),
         ttl_ms: r.get(7)?,
         purpose: r.get(8)?,
+        since_ms: r.get(9)?,
     })
 }

@@ -95,7 +95,7 @@ pub(super) fn grant_to(tx: &Tx<'_>, waiter: &Waiter, from: Option<&str>) -> Resu
         ticket: Some(waiter.ticket),
         ttl_ms: waiter.ttl_ms,
         purpose: waiter.purpose.as_deref(),
-        waited: waiters::begun(tx, waiter.ticket)?.map(|(_, since_ms)| (from, since_ms)),
+        waited: Some((from, waiter.since_ms)),
     };
     grant.insert(tx, waiter.scope, &waiter.name)?;
     waiters::remove(tx, waiter.ticket)?;

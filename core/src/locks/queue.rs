@@ -42,9 +42,13 @@ impl Queue<'_> {
         let mut told = false;
         let token = loop {
             let now = inner.now()?;
-            let (holder, queued) = waiting
-                .read(|conn| Ok((load(conn, self.scope, self.name)?, waiters::is_waiting(conn, self.ticket)?)))?;
-            if let Some(granted) = holder.as_ref().filter(|h| h.ticket == Some(self.ticket)) {
+            let is_mine = |holder: &Row| holder.ticket == Some(self.ticket);
+            let (holder, queued) = waiting.read(|conn| {
+                let holder = load(conn, self.scope, self.name)?;
+                let queued = !holder.as_ref().is_some_and(is_mine) && waiters::is_waiting(conn, self.ticket)?;
+                Ok((holder, queued))
+            })?;
+            if let Some(granted) = holder.as_ref().filter(|holder| is_mine(holder)) {
                 break granted.token;
             }
             if !queued {
