@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agents::{Actor, Names};
+use crate::agents::{Actor, Names, ScopeNames};
 use crate::coordinator::{Coordinator, Inner};
 use crate::db::Tx;
 use crate::error::{Error, Result};
@@ -287,22 +287,14 @@ fn next(inner: &Inner, conn: &Connection, filter: &ActivityFilter, after: i64) -
 #[derive(Default)]
 struct Named {
     agents: Names,
-    scopes: std::collections::BTreeMap<i64, String>,
+    scopes: ScopeNames,
 }
 
 impl Named {
     fn name(&mut self, conn: &Connection, entry: Entry) -> Result<Activity> {
         let Entry { mut activity, scope } = entry;
         activity.agent_name = activity.agent.as_deref().map(|id| self.agents.of(conn, id)).transpose()?;
-        activity.scope = match self.scopes.get(&scope) {
-            Some(name) => name.clone(),
-            None => {
-                let name: String =
-                    conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([scope], |r| r.get(0))?;
-                self.scopes.insert(scope, name.clone());
-                name
-            }
-        };
+        activity.scope = self.scopes.of(conn, scope)?;
         Ok(activity)
     }
 }

@@ -638,6 +638,22 @@ pub(crate) fn load_by_id(conn: &Connection, id: &str, now: Now, liveness: &dyn l
     Ok(agent)
 }
 
+/// The names of scopes for people, looked up once each. They never change.
+#[derive(Default)]
+pub(crate) struct ScopeNames(BTreeMap<i64, String>);
+
+impl ScopeNames {
+    pub(crate) fn of(&mut self, conn: &Connection, id: i64) -> Result<String> {
+        if let Some(name) = self.0.get(&id) {
+            return Ok(name.clone());
+        }
+        let name: String =
+            conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([id], |r| r.get(0))?;
+        self.0.insert(id, name.clone());
+        Ok(name)
+    }
+}
+
 /// The names of agents for people, looked up once each.
 #[derive(Default)]
 pub(crate) struct Names(BTreeMap<String, String>);

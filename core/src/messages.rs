@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::activity;
+use crate::agents::ScopeNames;
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, Tx};
 use crate::error::{Error, Result};
@@ -218,9 +219,9 @@ impl Coordinator {
                     }
                 }
             }
-            let mut messages = Vec::with_capacity(found.len());
+            let (mut messages, mut names) = (Vec::with_capacity(found.len()), ScopeNames::default());
             for seq in found {
-                messages.extend(load(conn, seq, now_ms)?.map(|(message, _)| message));
+                messages.extend(load(conn, seq, now_ms, &mut names)?.map(|(message, _)| message));
             }
             Ok(messages)
         })
@@ -247,8 +248,7 @@ impl Coordinator {
                     .filter(|(_, _, live)| life::live_held(&*inputs.liveness, live))
                     .map(|(_, patterns, _)| patterns)
                     .collect();
-                let scope_name: String =
-                    conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([scope], |r| r.get(0))?;
+                let scope_name = ScopeNames::default().of(conn, scope)?;
                 list.channels.extend(found.into_iter().map(|c| ChannelInfo {
                     waiting: waiting.iter().filter(|w| any_matches(w, &c.name)).count() as u64,
                     name: c.name,
@@ -525,7 +525,12 @@ pub(crate) fn bounds(pattern: &ChannelPattern) -> (&str, String) {
 }
 
 /// A message, and the size of its payload; none where it was removed or has expired.
-pub(crate) fn load(conn: &Connection, seq: i64, now_ms: i64) -> Result<Option<(Message, usize)>> {
+pub(crate) fn load(
+    conn: &Connection,
+    seq: i64,
+    now_ms: i64,
+    scopes: &mut ScopeNames,
+) -> Result<Option<(Message, usize)>> {
     let row = conn
         .prepare_cached(LOAD)?
         .query_row((seq, now_ms), |r| {
@@ -538,19 +543,20 @@ pub(crate) fn load(conn: &Connection, seq: i64, now_ms: i64) -> Result<Option<(M
                 agent_name: name.or_else(|| agent.clone()),
                 agent,
                 at_ms: r.get(2)?,
-                scope: r.get(3)?,
+                scope: String::new(),
             };
-            Ok((message, r.get::<_, String>(5)?))
+            Ok((message, r.get::<_, i64>(3)?, r.get::<_, String>(5)?))
         })
         .optional()?;
-    let Some((mut message, text)) = row else { return Ok(None) };
+    let Some((mut message, scope, text)) = row else { return Ok(None) };
+    message.scope = scopes.of(conn, scope)?;
     message.payload = serde_json::from_str(&text)
         .map_err(|e| Error::internal(format!("the payload of message {seq} is no JSON: {e}")).with("seq", seq))?;
     Ok(Some((message, text.len())))
 }
 
-const LOAD: &str = "SELECT m.channel, m.agent, m.at_ms, s.name, a.name, m.payload
-    FROM messages m JOIN scopes s ON s.id = m.scope LEFT JOIN agents a ON a.id = m.agent
+const LOAD: &str = "SELECT m.channel, m.agent, m.at_ms, m.scope, a.name, m.payload
+    FROM messages m LEFT JOIN agents a ON a.id = m.agent
     WHERE m.seq = ?1 AND m.expires_ms > ?2";
 
 #[cfg(test)]
@@ -583,11 +589,7 @@ pub(crate) mod tests {
         assert_eq!(plan(&pd, MATCHING), ["SEARCH channels USING PRIMARY KEY (scope=? AND name>? AND name<?)"]);
         assert_eq!(
             plan(&pd, LOAD),
-            [
-                "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)",
-                "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)",
-                "SEARCH a USING PRIMARY KEY (id=?) LEFT-JOIN"
-            ]
+            ["SEARCH m USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH a USING PRIMARY KEY (id=?) LEFT-JOIN"]
         );
         for (sql, index) in [
             (PRUNE, "messages_by_channel (scope=? AND channel=?)"),

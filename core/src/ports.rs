@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
-use crate::agents::{self, Actor, Names};
+use crate::agents::{self, Actor, Names, ScopeNames};
 use crate::coordinator::{Coordinator, Inner};
 use crate::db::{Durability, Tx};
 use crate::error::{Error, ErrorKind, Result};
@@ -524,8 +524,7 @@ impl Assigned {
     /// As others see it; what listens there is looked at later, outside the transaction.
     fn claim(self, conn: &Connection, names: &mut Names, existing: bool) -> Result<PortClaim> {
         let agent_name = self.agent.as_deref().map(|id| names.of(conn, id)).transpose()?;
-        let scope =
-            conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([self.scope], |r| r.get(0))?;
+        let scope = ScopeNames::default().of(conn, self.scope)?;
         Ok(PortClaim {
             identity: self.identity,
             port: self.port,

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::activity;
-use crate::agents::{self, AgentState, Names};
+use crate::agents::{self, AgentState, Names, ScopeNames};
 use crate::caller::Face;
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, Now, Tx};
@@ -639,7 +639,7 @@ fn info(conn: &Connection, row: &Row, now: Now, liveness: &dyn life::Liveness) -
         expires_ms: row.expires_awake_ms.map(|e| now.wall_ms + (e - now.awake_ms)),
         holder_state: agents::load_by_id(conn, &row.agent, now, liveness)?.state,
         waiters,
-        scope: conn.prepare_cached("SELECT name FROM scopes WHERE id = ?1")?.query_row([row.scope], |r| r.get(0))?,
+        scope: ScopeNames::default().of(conn, row.scope)?,
     })
 }
 

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::activity;
-use crate::agents::{self, AgentState, Names};
+use crate::agents::{self, AgentState, Names, ScopeNames};
 use crate::caller::Face;
 use crate::coordinator::Coordinator;
 use crate::db::{self, Durability, Now};
@@ -42,6 +42,8 @@ use owners::{Gone, candidates, deadlock, find_cycle, living_channel_waiters, wat
 const LATCHED_MS: i64 = 24 * 3600 * 1000;
 /// How many messages are looked at in one read.
 const BATCH: i64 = 512;
+/// How many latched messages are loaded in one read.
+const REPLAYED_AT_ONCE: usize = 64;
 /// How many bytes of payload are held in memory before they are handed out.
 const BATCH_BYTES: usize = 4 << 20;
 /// Up to so many channels are looked up one by one by a subscription that is far behind.
@@ -162,6 +164,7 @@ pub struct Subscription {
     look_is_due: bool,
     told_other_scope: bool,
     told_pruned: bool,
+    scopes: ScopeNames,
     /// Where the last wait has ended, if everything was read.
     rest: Option<Rest>,
 }
@@ -230,6 +233,7 @@ impl Coordinator {
             look_is_due: false,
             told_other_scope: false,
             told_pruned: false,
+            scopes: ScopeNames::default(),
             rest: None,
         };
         self.inner.db.read(|conn| this.begin(conn, now_ms))?;
@@ -481,12 +485,13 @@ impl Subscription {
     }
 
     /// The next of the latched messages that are still there, and how many were looked for.
-    fn read_replay(&self, conn: &Connection, now: Now) -> Result<(usize, Vec<Pending>)> {
-        let liveness = &*self.coordinator.inner.db.inputs().liveness;
+    fn read_replay(&mut self, conn: &Connection, now: Now) -> Result<(usize, Vec<Pending>)> {
+        let coordinator = self.coordinator.clone();
+        let liveness = &*coordinator.inner.db.inputs().liveness;
         let (mut looked, mut bytes, mut found, mut senders) = (0, 0, Vec::new(), BTreeMap::new());
-        for seq in self.replay.iter().take(BATCH as usize) {
+        for seq in self.replay.iter().take(REPLAYED_AT_ONCE) {
             looked += 1;
-            let Some((message, size)) = messages::load(conn, *seq, now.wall_ms)? else { continue };
+            let Some((message, size)) = messages::load(conn, *seq, now.wall_ms, &mut self.scopes)? else { continue };
             let sender = match &message.agent {
                 Some(agent) if !senders.contains_key(agent) => {
                     let seen = Seen { state: state_of(conn, agent, now, liveness)?, at: Instant::now() };
@@ -560,7 +565,7 @@ impl Subscription {
         }
         let mut bytes = 0;
         for seq in matching {
-            if let Some((message, size)) = messages::load(conn, seq, now_ms)? {
+            if let Some((message, size)) = messages::load(conn, seq, now_ms, &mut self.scopes)? {
                 self.pending.push_back(Pending { message, replayed: seq <= self.began, sender: None });
                 bytes += size;
             }
