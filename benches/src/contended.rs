@@ -30,7 +30,7 @@ pub(crate) fn run() {
     println!(
         "From the call of `release` until the next, which waited by then in another process, has it. The peer is a blocking"
     );
-    println!("flock(2) in its place; in the last rows it is ours with two.\n");
+    println!("flock(2) in its place; in the last rows it is ours with two, measured before.\n");
     let aim = [("p50", Aim::AtMost(2.0))];
     let mut table = rows("2 processes", &two, &aim, &[]);
     table.extend(rows("16 processes", &many, &[], &[]));

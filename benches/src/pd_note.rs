@@ -70,10 +70,10 @@ fn fsync(setting: &Setting) -> (f64, f64) {
     let path = setting.path().join("fsync");
     let file = OpenOptions::new().create_new(true).write(true).open(&path).expect("a file");
     let directory = std::fs::File::open(setting.path()).expect("the directory");
-    let page = [7u8; 5 * 4120];
+    let page = [7u8; 5 * 1048];
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     for i in 0..200 {
-        file.write_all_at(&page, i * 5 * 4120).expect("written");
+        file.write_all_at(&page, i * 5 * 1048).expect("written");
         let start = Instant::now();
         file.sync_all().expect("synced");
         files.push(ms(start.elapsed()));

@@ -67,7 +67,8 @@ fn round(count: usize, seconds: u64) {
         times.add(&said);
     }
     let who = if count == 1 { "One process".to_owned() } else { format!("{count} processes at once") };
-    println!("{who}: {published} publications in {seconds} s, {:.0}/s.", published as f64 / seconds as f64);
+    let took = (moment() - from).as_secs_f64().min(seconds as f64);
+    println!("{who}: {published} publications in {took:.0} s, {:.0}/s.", published as f64 / took);
     if wal(&setting.db()) > LARGEST_WAL {
         println!("Ended before its time, when the WAL had grown over {} GB.", LARGEST_WAL / 1_000_000_000);
     }

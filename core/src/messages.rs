@@ -314,8 +314,6 @@ fn encode(payload: &Value) -> Result<String> {
     Ok(text)
 }
 
-/// Removes the oldest messages of a channel that has too many: some now, the others at later publishes. Where many are
-/// kept, some more than that are let stand, so that not every publish has to write the pages of the oldest, too.
 /// Counts a new message; gives how many its channel has now. In two statements: with RETURNING, SQLite makes and drops a
 /// table of its own each time.
 fn count_one_more(tx: &Tx<'_>, scope: i64, channel: &str, seq: i64) -> Result<i64> {
@@ -331,6 +329,8 @@ fn count_one_more(tx: &Tx<'_>, scope: i64, channel: &str, seq: i64) -> Result<i6
     Ok(count.unwrap_or(0) + 1)
 }
 
+/// Removes the oldest messages of a channel that has too many: some now, the others at later publishes. Where many are
+/// kept, some more than that are let stand, so that not every publish has to write the pages of the oldest, too.
 fn prune(tx: &Tx<'_>, scope: i64, channel: &str, count: i64, keep: i64) -> Result<()> {
     let excess = count - keep;
     let let_stand = if keep >= MANY { PRUNE_AT_ONCE - 1 } else { 0 };

@@ -451,7 +451,7 @@ impl Key {
     /// [`USED_EVERY_MS`].
     fn use_again(&self, tx: &Tx<'_>, actor: &Actor) -> Result<Option<Assigned>> {
         let Some(mut row) = self.find(tx)? else { return Ok(None) };
-        let is_same = row.scope == actor.scope && (actor.agent.is_none() || row.agent == actor.agent);
+        let is_same = row.scope == actor.scope && row.agent == actor.agent;
         if is_same && (0..USED_EVERY_MS).contains(&(tx.now.wall_ms - row.used_ms)) {
             return Ok(Some(row));
         }

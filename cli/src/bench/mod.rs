@@ -202,7 +202,7 @@ fn eight_writers(bench: &Bench, time: Duration) -> Result<Times> {
     Ok(Times { each, within: Some(end.saturating_sub(begin)) })
 }
 
-/// Five pages appended, as a commit does.
+/// Five pages of the WAL appended, as a commit does.
 fn fsync(bench: &Bench, time: Duration) -> Result<Times> {
     let path = bench.dir.join("fsync");
     let failed = |e| Error::invalid(format!("{} can't be written: {e}", path.display())).caused_by(e);
@@ -210,7 +210,7 @@ fn fsync(bench: &Bench, time: Duration) -> Result<Times> {
     let mut times = Times { each: Vec::new(), within: Some(Duration::ZERO) };
     let begin = Instant::now();
     while begin.elapsed() < time {
-        file.write_all(&[7; 5 * 4096]).map_err(failed)?;
+        file.write_all(&[7; 5 * 1048]).map_err(failed)?;
         let start = Instant::now();
         file.sync_all().map_err(failed)?;
         times.each.push(start.elapsed());

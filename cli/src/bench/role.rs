@@ -86,7 +86,14 @@ impl Drop for Player {
 /// Plays a role of the benchmark; `base` names its database.
 pub(crate) fn play(role: &[OsString], base: Options, ui: &mut Ui) -> Outcome {
     let words: Vec<_> = role.iter().map(|word| word.to_string_lossy()).collect();
-    let open = |agent: &str| Coordinator::open(options(base, agent));
+    let open = |agent: &str| {
+        // Who comes late must not make the directory anew that the keeper has removed.
+        let database = base.database()?;
+        if !database.ancestors().nth(2).is_some_and(Path::exists) {
+            return Err(Error::new(ErrorKind::StoreIo, "the benchmark is over"));
+        }
+        Coordinator::open(options(base, agent))
+    };
     match (words[0].as_ref(), &words[1..]) {
         ("keep", [_]) => keep(Path::new(&role[1]), ui),
         ("listen", []) => listen(&open("listener")?, ui),

@@ -25,8 +25,10 @@ use crate::sync::{Condvar, Mutex};
 
 /// Pages by which the WAL has grown when the thread starts.
 const AT: i32 = 4_000;
-/// Pages in a WAL that must begin anew, though somebody always writes to it: 64 MiB.
+/// Pages in a WAL that must begin anew, though somebody always writes to it: 16 MiB.
 const LARGE: i32 = 16_000;
+/// The most by which it grows, however often a reader was in the way.
+const MOST_GROWTH: i32 = 8 * LARGE;
 /// With no more pages left than this, they are put back while writers wait.
 const FEW: i32 = 250;
 /// How often it is tried to get there.
@@ -47,6 +49,9 @@ struct State {
     over: bool,
     /// Pages that the last one left there, because someone still read them.
     left: i32,
+    /// By how many it must have grown for the next, where the last step failed at a reader: twice as many each time, since
+    /// it kept writers out in vain.
+    growth: i32,
 }
 
 impl Checkpoints {
@@ -55,9 +60,9 @@ impl Checkpoints {
         {
             let mut state = self.state.lock();
             if pages < state.left {
-                state.left = 0;
+                (state.left, state.growth) = (0, AT);
             }
-            if state.running || state.over || pages - state.left < AT {
+            if state.running || state.over || pages - state.left < state.growth.max(AT) {
                 return;
             }
             state.running = true;
@@ -65,7 +70,7 @@ impl Checkpoints {
         let (this, door, path) = (Arc::clone(self), Arc::clone(door), path.to_owned());
         let thread = std::thread::Builder::new().name("pd-checkpoint".to_owned());
         if thread.spawn(move || this.run(pages, &path, &door)).is_err() {
-            self.done(pages);
+            self.done(pages, false);
         }
     }
 
@@ -82,13 +87,13 @@ impl Checkpoints {
     /// are left there.
     fn run(&self, due: i32, path: &Path, door: &Door) {
         // Whatever happens to this thread, nobody waits for it for ever.
-        struct Done<'a>(&'a Checkpoints, i32);
+        struct Done<'a>(&'a Checkpoints, i32, bool);
         impl Drop for Done<'_> {
             fn drop(&mut self) {
-                self.0.done(self.1);
+                self.0.done(self.1, self.2);
             }
         }
-        let mut done = Done(self, due);
+        let mut done = Done(self, due, false);
         let (mut known, mut least) = (0, i32::MAX);
         for _ in 0..PASSES {
             let Some((pages, put_back)) = self.step(door, || passive(path)) else { return };
@@ -103,8 +108,10 @@ impl Checkpoints {
             }
             (known, least) = (put_back, new);
         }
+        // Busy, too, is what a reader makes of it.
+        done.2 = true;
         if let Some((pages, put_back)) = self.step(door, || full(path)) {
-            done.1 = if pages == put_back { 0 } else { pages };
+            (done.1, done.2) = if pages == put_back { (0, false) } else { (pages, true) };
         }
     }
 
@@ -117,10 +124,11 @@ impl Checkpoints {
         f().ok()
     }
 
-    fn done(&self, left: i32) {
+    fn done(&self, left: i32, in_vain: bool) {
         let mut state = self.state.lock();
         state.running = false;
         state.left = left;
+        state.growth = if in_vain { state.growth.max(AT).saturating_mul(2).min(MOST_GROWTH) } else { AT };
         drop(state);
         self.changed.notify_all();
     }
@@ -174,7 +182,7 @@ mod tests {
     }
 
     fn wal(dir: &tempfile::TempDir) -> u64 {
-        dir.path().join("db-wal").metadata().unwrap().len() / 4_120
+        dir.path().join("db-wal").metadata().unwrap().len() / 1_048
     }
 
     #[test]

@@ -326,6 +326,7 @@ impl Subscription {
         let deadline = wait.deadline();
         let coordinator = self.coordinator.clone();
         let inner = &coordinator.inner;
+        let mut has_read = false;
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             let known = self.owners.clone();
@@ -338,6 +339,7 @@ impl Subscription {
             };
             loop {
                 if waiting.is_due() {
+                    has_read = true;
                     let now_ms = inner.db.inputs().clock.wall_ms();
                     let mut more = true;
                     while more && self.pending.is_empty() {
@@ -360,8 +362,9 @@ impl Subscription {
                     break;
                 }
                 match waiting.sleep(self.next_look()).await? {
-                    Woken::TimedOut => return Ok(None),
-                    Woken::Changed | Woken::Until => {}
+                    // Whoever wrote may have woken nobody: no call says that there is nothing without having looked.
+                    Woken::TimedOut if has_read => return Ok(None),
+                    Woken::TimedOut | Woken::Changed | Woken::Until => {}
                 }
             }
         }
@@ -491,7 +494,12 @@ impl Subscription {
         let (mut looked, mut bytes, mut found, mut senders) = (0, 0, Vec::new(), BTreeMap::new());
         for seq in self.replay.iter().take(REPLAYED_AT_ONCE) {
             looked += 1;
-            let Some((message, size)) = messages::load(conn, *seq, now.wall_ms, &mut self.scopes)? else { continue };
+            let loaded = messages::load(conn, *seq, now.wall_ms, &mut self.scopes);
+            if loaded.is_err() && !found.is_empty() {
+                // What comes before is handed out first; then it is met again.
+                return Ok((looked - 1, found));
+            }
+            let Some((message, size)) = loaded? else { continue };
             let sender = match &message.agent {
                 Some(agent) if !senders.contains_key(agent) => {
                     let seen = Seen { state: state_of(conn, agent, now, liveness)?, at: Instant::now() };

@@ -90,7 +90,6 @@ fn said(process: &mut Process) -> Value {
     serde_json::from_str(&process.said()).unwrap()
 }
 
-/// What a child process does; nothing in an ordinary run.
 #[test]
 fn what_nobody_was_woken_for_is_found_all_the_same() {
     let store = TempStore::new();
@@ -115,8 +114,35 @@ fn what_nobody_was_woken_for_is_found_all_the_same() {
         let Event::Message(delivery) = event else { panic!("{event:?}") };
         assert_eq!(delivery.message.payload, json!(n));
     }
+    // A single wait that is too short for a tick, in a thread and as a task: what was committed before it, it has.
+    for n in 6..10 {
+        put(&silent, "c", json!(n));
+        let wait = Wait::at_most(Duration::from_millis(20));
+        let event = if n % 2 == 0 { sub.next(&wait) } else { at_once(sub.next_async(&wait)) };
+        let Some(Event::Message(delivery)) = event.unwrap() else { panic!("not found") };
+        assert_eq!(delivery.message.payload, json!(n));
+    }
 }
 
+/// Runs a future to its end in this thread.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let (mut future, mut context) = (std::pin::pin!(future), std::task::Context::from_waker(&waker));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(value) => return value,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// What a child process does; nothing in an ordinary run.
 #[test]
 fn child() {
     let Some(role) = Role::of_this_process() else { return };
