@@ -1,6 +1,6 @@
 //! The one way to wait: sample the wake words, read, and sleep only while the words are unchanged.
 //!
-//! A wake is a hint. What it can't carry is covered by the tick: at 250 ms, backing off to 5 s while nothing changes,
+//! A wake is a hint. What it can't carry is covered by the tick: at 250 ms, backing off to 6 s while nothing changes,
 //! one `PRAGMA data_version` finds a writer that was killed between COMMIT and wake, a foreign writer, or a sidecar
 //! that was replaced. The first tick has no version to compare with, and always reads again.
 //!
@@ -21,7 +21,7 @@ use crate::sync::Mutex;
 use crate::wake::{Sample, Topic};
 
 const FIRST_TICK: Duration = Duration::from_millis(250);
-const LAST_TICK: Duration = Duration::from_secs(5);
+const LAST_TICK: Duration = Duration::from_secs(6);
 
 /// How long a call may wait, and what can end it early.
 #[derive(Clone, Debug, Default)]
@@ -147,8 +147,6 @@ pub(crate) struct Waiting<'a> {
     due: bool,
     /// When the sample was taken.
     sampled: Instant,
-    /// Whether the last tick looked if the files were replaced.
-    looked: bool,
     id: u64,
 }
 
@@ -202,7 +200,6 @@ impl Coordinator {
             version: None,
             due,
             sampled,
-            looked: false,
             id,
         };
         let polling = inner.db.wakes().is_polling();
@@ -277,14 +274,9 @@ impl Waiting<'_> {
             // While polling, each step is a tick. A word that changes between the last sleep and a new sample is not
             // missed: the read that follows a sample sees what was committed before the wake.
             self.inner.db.check_open()?;
-            // Once nothing has changed for long, every other tick: these looks are a third of what a tick costs.
-            let looks = self.tick < LAST_TICK || !self.looked;
-            self.looked = looks;
-            if looks {
-                self.inner.db.check_file()?;
-            }
+            self.inner.db.check_file()?;
             let version = self.reader.as_ref().map(Reader::data_version).transpose()?;
-            if looks && wakes.remap_if_replaced()? || version.is_some() && version != self.version {
+            if wakes.remap_if_replaced()? || version.is_some() && version != self.version {
                 self.version = version;
                 self.tick = FIRST_TICK;
                 self.resample();
