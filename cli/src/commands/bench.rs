@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use portdaddy_core::Error;
 use serde_json::json;
 
 use crate::app::App;
@@ -25,19 +24,21 @@ use crate::output::{Outcome, escape};
   pd bench -q --db /mnt/other-disk/port-daddy.db")]
 pub(crate) struct Args {
     /// How long to measure, in all
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
     #[arg(long, hide = true, num_args = 1..)]
     role: Vec<OsString>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "it is a number of seconds from 0.1 to 3600".to_owned())
 }
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
     if !args.role.is_empty() {
         bench::play(&args.role, app.options(), &mut app.ui)?;
         return Ok(DONE);
-    }
-    if !(0.1..=3600.0).contains(&args.seconds) {
-        return Err(Error::invalid(format!("{} seconds are out of range: 0.1 to 3600", args.seconds)).into());
     }
     let database = app.options().database()?;
     let bench = Bench::beside(&database)?;
