@@ -1,4 +1,4 @@
-use crate::place::{Place, assert_run};
+use crate::place::Place;
 
 const NAMES: [&str; 8] = ["note", "publish", "lock", "claim", "delivery", "hand_over", "eight_writers", "fsync"];
 
