@@ -236,6 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_reader_made_vain_is_tried_less_and_less_often() {
+        let dir = tempfile::tempdir().unwrap();
+        let (checkpoints, door) = (Arc::new(Checkpoints::default()), Arc::new(Door::default()));
+        for growth in [2 * AT, 4 * AT] {
+            checkpoints.done(100, true);
+            assert_eq!(checkpoints.state.lock().growth, growth);
+            checkpoints.begin_if_due(100 + growth - 1, dir.path(), &door);
+            assert!(!checkpoints.state.lock().running, "too soon");
+        }
+        (0..40).for_each(|_| checkpoints.done(100, true));
+        assert_eq!(checkpoints.state.lock().growth, MOST_GROWTH);
+        checkpoints.begin_if_due(99, dir.path(), &door);
+        assert_eq!(checkpoints.state.lock().growth, AT, "it has begun anew");
+    }
+
+    #[test]
     fn a_handle_that_is_closed_leaves_no_thread_at_work() {
         let dir = tempfile::tempdir().unwrap();
         let pd = open(&dir);
