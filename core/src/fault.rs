@@ -1,17 +1,46 @@
-//! Named points at which a test can stop or kill the process. Nothing at all unless built with `--cfg portdaddy_faults`.
+//! What tests break on purpose. Nothing at all unless built with `--cfg portdaddy_faults`.
+//!
+//! * `PORT_DADDY_FAULT` names a [`point`] at which the process stops or dies: `NAME=stop`, `NAME=kill`, and with `@N` behind
+//!   it only when the point is come by for the Nth time.
+//! * `PORT_DADDY_BROKEN` lists the promises, with commas, that this process does not keep ([`broken`]): how a checker
+//!   shows that it would notice.
 
-/// Waits or dies here if `PORT_DADDY_FAULT` names this point: `NAME=stop` or `NAME=kill`.
+/// Waits or dies here if `PORT_DADDY_FAULT` names this point.
 #[inline]
 pub(crate) fn point(_name: &str) {
     #[cfg(portdaddy_faults)]
     armed(_name);
 }
 
+/// Whether `PORT_DADDY_BROKEN` names this.
+#[inline]
+pub(crate) fn broken(_name: &str) -> bool {
+    #[cfg(portdaddy_faults)]
+    return is_broken(_name);
+    #[cfg(not(portdaddy_faults))]
+    false
+}
+
+#[cfg(portdaddy_faults)]
+fn is_broken(name: &str) -> bool {
+    static BROKEN: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    let list = || std::env::var("PORT_DADDY_BROKEN").unwrap_or_default().split(',').map(str::to_owned).collect();
+    BROKEN.get_or_init(list).iter().any(|broken| broken == name)
+}
+
 #[cfg(portdaddy_faults)]
 fn armed(name: &str) {
-    let Ok(plan) = std::env::var("PORT_DADDY_FAULT") else { return };
-    let Some((at, what)) = plan.split_once('=') else { return };
-    if at == name {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    static PLAN: std::sync::OnceLock<Option<(String, String, u64)>> = std::sync::OnceLock::new();
+    let plan = PLAN.get_or_init(|| {
+        let plan = std::env::var("PORT_DADDY_FAULT").ok()?;
+        let (at, what) = plan.split_once('=')?;
+        let (what, nth) = what.split_once('@').unwrap_or((what, "0"));
+        Some((at.to_owned(), what.to_owned(), nth.parse().ok()?))
+    });
+    let Some((at, what, nth)) = plan else { return };
+    if at == name && (*nth == 0 || PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth) {
         crate::sys::fault(what);
     }
 }

@@ -306,7 +306,7 @@ impl Db {
             crate::fault::point("committed");
             // Who was named first is woken first: whoever has been given a lock, before the one who comes after.
             for (index, topic) in wakes.iter().enumerate() {
-                if !wakes[..index].contains(topic) {
+                if !wakes[..index].contains(topic) && !crate::fault::broken("wake") {
                     self.wakes.wake(*topic);
                 }
             }
