@@ -8,11 +8,12 @@ VENV = bindings-python/.venv
 VENV_READY = $(VENV)/.ready
 PACKAGE = bindings-python/python/port_daddy
 
-.PHONY: help demo test test-rust test-faults test-node test-python test-examples lint lint-python bench build install docs types npm wheel clean
+.PHONY: help demo test test-rust test-faults storm storm-faces storm-proof test-node test-python test-examples lint lint-python bench build install docs types npm wheel clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
 	@echo 'make test     every suite: core, command line, Node.js, Python, examples'
+	@echo 'make storm    many processes on one file, killed, stopped and raced, and what they saw checked; SECONDS=1800 for long'
 	@echo 'make lint     formatting, clippy, generated files, documentation, licences'
 	@echo 'make bench    measure against peers (installs redis-server and hyperfine where missing); ONLY=name for one'
 	@echo 'make install  install pd and port-daddy into cargo'\''s bin directory'
@@ -35,6 +36,25 @@ test-rust:
 # The same library, built so that it stops or dies where a test says.
 test-faults:
 	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) test --locked -p portdaddy-core --target-dir target/faults --test runner -- faults::
+
+# What the storm's processes are: Rust and `pd` with faults, and the other faces as users get them.
+storm-faces: npm wheel
+	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) build -q --locked --target-dir target/faults -p portdaddy-storm -p port-daddy
+	rm -rf target/storm
+	mkdir -p target/storm/node_modules
+	cp -R target/npm/port-daddy target/npm/port-daddy-*/ target/storm/node_modules/
+	cp storm/faces/* target/storm/
+	$(VENV)/bin/pip install -q --no-index --no-deps --target target/storm/python target/wheel/*.whl
+
+# Many processes on one file, killed, stopped and raced. 30 minutes: make storm SECONDS=1800.
+SECONDS = 60
+storm: storm-faces
+	target/faults/debug/storm run --seconds $(SECONDS)
+	target/faults/debug/storm hand-over
+
+# A checker that never fails is none.
+storm-proof: storm-faces
+	target/faults/debug/storm prove
 
 # What was packed, installed in an empty project.
 test-node: npm

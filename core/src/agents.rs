@@ -20,6 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{Identity, check_agent_id, check_text};
 use crate::life::{self, Proof, ProofKind, Signs, Verdict};
 use crate::sessions::{NewSession, Session, StartedSession};
+use crate::sys;
+use crate::waiters;
 use crate::wake::Topic;
 
 /// A sign of life is written at most this often.
@@ -285,7 +287,7 @@ impl Coordinator {
         if seen.state != AgentState::Dead || seen.died_ms.is_some() {
             return Ok(seen);
         }
-        self.bury(&[seen.id])?;
+        self.bury(&[seen.id], &[])?;
         look()
     }
 
@@ -357,7 +359,7 @@ impl Coordinator {
     /// Looks at every agent that is thought to live, and buries the dead.
     pub(crate) fn bury_the_dead(&self) -> Result<()> {
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
-        let dead: Vec<String> = self.inner.db.read(|conn| {
+        let (dead, gone) = self.inner.db.read(|conn| {
             let ids: Vec<String> = conn
                 .prepare_cached("SELECT id FROM agents WHERE state = 'alive'")?
                 .query_map([], |r| r.get(0))?
@@ -368,17 +370,21 @@ impl Coordinator {
                     dead.push(id);
                 }
             }
-            Ok(dead)
+            Ok((dead, waiters::of_the_dead(conn, &*inputs.liveness)?))
         })?;
-        if dead.is_empty() { Ok(()) } else { self.bury(&dead) }
+        sys::live::sweep(&self.inner.db.live_dir());
+        if dead.is_empty() && gone.is_empty() { Ok(()) } else { self.bury(&dead, &gone) }
     }
 
-    /// Buries whoever of these is dead. Where the file can't be written now, they stay for the next to bury: that is no
+    /// Buries whoever of these is dead, and ends the waits of processes that are gone. Where the file can't be written now, they stay for the next to bury: that is no
     /// reason to refuse a look.
-    fn bury(&self, ids: &[String]) -> Result<()> {
+    fn bury(&self, ids: &[String], gone: &[i64]) -> Result<()> {
         use ErrorKind::{StoreFull, StoreNewer, StorePermission, StoreReadOnly};
-        let buried =
-            self.inner.db.write(Durability::Process, |tx| ids.iter().try_for_each(|id| check(tx, id).map(|_| ())));
+        let buried = self.inner.db.write(Durability::Process, |tx| {
+            ids.iter().try_for_each(|id| check(tx, id).map(|_| ()))?;
+            // The name of a live file is never used again: what is gone stays gone.
+            gone.iter().try_for_each(|ticket| waiters::remove_dead(tx, *ticket))
+        });
         match buried {
             Err(e) if matches!(e.kind(), StoreFull | StoreNewer | StorePermission | StoreReadOnly) => Ok(()),
             buried => buried,

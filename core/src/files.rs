@@ -414,6 +414,9 @@ pub(crate) fn insert(
                 continue;
             }
             let Some(meeting) = item.meets(ground, theirs, FilePattern::intersect) else { continue };
+            if crate::fault::broken("overlap") {
+                continue;
+            }
             let agent = &theirs.claim.agent;
             let state = match states.get(agent) {
                 Some(state) => *state,

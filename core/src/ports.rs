@@ -280,6 +280,7 @@ impl Coordinator {
                 None => assigned(conn, range).map(Some),
             })?;
             let has_one = assigned.is_none();
+            let assigned = assigned.map(|all| if crate::fault::broken("port") { Default::default() } else { all });
             let candidates = assigned.map(|assigned| free_ports(range, &assigned)).unwrap_or_default();
             let nothing_left = !has_one && candidates.is_empty();
             let claimed = self.act(Durability::Process, |tx, actor| {
@@ -468,6 +469,9 @@ impl Key {
 
     /// Takes the port unless it is assigned by now.
     fn insert(&self, tx: &Tx<'_>, actor: &Actor, port: u16) -> Result<Option<Assigned>> {
+        if crate::fault::broken("port") {
+            tx.execute("DELETE FROM ports WHERE port = ?1", [port])?;
+        }
         let row = tx
             .prepare_cached(&format!(
                 "INSERT INTO ports (port, identity, worktree, agent, scope, claimed_ms, used_ms)

@@ -176,6 +176,10 @@ impl Coordinator {
                 return Err(left_nothing(agent));
             }
             let before = load_all(tx, &ids)?;
+            if crate::fault::broken("salvage") {
+                tx.execute("UPDATE salvages SET state = 'open' WHERE id = ?1", [id])?;
+                return Ok((load(tx, id)?, ids, before.clone(), before));
+            }
             tx.prepare_cached("UPDATE sessions SET agent = ?2, salvage = ?3 WHERE agent = ?1 AND status = 'active'")?
                 .execute((agent, me, id))?;
             end_what_moved_on(tx, agent, "completed")?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::db::Tx;
 use crate::error::Result;
 use crate::life;
+use crate::wake::Topic;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +133,34 @@ pub(crate) fn living_of_kind(tx: &Tx<'_>, kind: Kind) -> Result<Vec<Waiter>> {
     living(tx, found)
 }
 
+/// The waits of processes that are gone, which nobody has met since.
+pub(crate) fn of_the_dead(conn: &Connection, liveness: &dyn life::Liveness) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached("SELECT ticket, live FROM waiters")?;
+    let all: Vec<(i64, String)> = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|(_, live)| !life::live_held(liveness, live)).map(|(ticket, _)| ticket).collect())
+}
+
+/// Ends the wait of one that is gone. Who is first in the queue by that watches the holder from now on.
+pub(crate) fn remove_dead(tx: &Tx<'_>, ticket: i64) -> Result<()> {
+    let removed: Option<(String, i64, String)> = tx
+        .prepare_cached("DELETE FROM waiters WHERE ticket = ?1 RETURNING kind, scope, name")?
+        .query_row([ticket], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+        .optional()?;
+    if let Some((kind, scope, name)) = removed
+        && kind == Kind::Lock.as_str()
+        && let Some(first) = first_for_lock(tx, scope, &name)?
+    {
+        tx.wake(Topic::ticket(first.ticket));
+    }
+    Ok(())
+}
+
 /// The first living waiter for a lock; dead ones before it are removed.
 pub(crate) fn first_for_lock(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Waiter>> {
     loop {
         let sql = format!(
-            "SELECT {COLUMNS} FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 ORDER BY ticket LIMIT 1"
+            "SELECT {COLUMNS} FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 ORDER BY ticket {} LIMIT 1",
+            if crate::fault::broken("turn") { "DESC" } else { "" }
         );
         let Some(waiter) = tx.prepare_cached(&sql)?.query_row((scope, name), row).optional()? else {
             return Ok(None);

@@ -332,8 +332,11 @@ impl Db {
         let Some(mut slot) = self.writer.lock_until(until) else { return Ok(None) };
         let writer = slot.as_mut().ok_or_else(closed)?;
         let Some(_pass) = self.gate.enter_until(until, &mut waited.gate_until) else { return Ok(None) };
+        crate::fault::point("gated");
         self.check_file()?;
-        self.named(writer.transact(durability, &self.inputs, wakes, until, waited, f))
+        let done = self.named(writer.transact(durability, &self.inputs, wakes, until, waited, f));
+        crate::fault::point("unlocked");
+        done
     }
 
     /// Puts the WAL's pages back into the database when it has grown, after everyone concerned was woken: in a thread of its
@@ -616,6 +619,9 @@ impl Writer {
         let open = Open::writing(&self.conn);
         let f = f.take().ok_or_else(|| Error::internal("a write has begun twice"))?;
         let value = self.run(inputs, wakes, f)?;
+        if durability == Durability::Power && crate::fault::broken("note") && inputs.clock.wall_ms() % 2 == 0 {
+            return Ok(Some(value));
+        }
         self.commit()?;
         drop(open);
         Ok(Some(value))
@@ -667,6 +673,9 @@ impl Writer {
     fn begin(&mut self, until: Option<Instant>, waited: &mut Waited) -> Result<bool> {
         let patience = if self.stuck && reactor::current().is_some() { STUCK_PATIENCE } else { BUSY_TIMEOUT };
         self.set_patience(waited.left(until, patience))?;
+        if crate::fault::broken("transaction") {
+            return Ok(true);
+        }
         let begun = self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
         let busy = matches!(&begun, Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy));
         if busy && waited.goes_on(until) {
@@ -686,6 +695,9 @@ impl Writer {
     }
 
     fn commit(&self) -> Result<()> {
+        if crate::fault::broken("transaction") {
+            return Ok(());
+        }
         Ok(self.conn.prepare_cached("COMMIT")?.execute([]).map(|_| ())?)
     }
 

@@ -61,8 +61,16 @@ impl<'a> Tx<'a> {
             Some(seq) => seq,
             None => self.counters()?.0.max(self.end_of_log()?),
         };
-        self.seq.set(Some(last + 1));
-        Ok(last + 1)
+        let next = last + 1;
+        if crate::fault::broken("seq") {
+            // Places far apart, and now and then one in between.
+            let next = (next / 1024 + 1) * 1024;
+            let back = if self.now.wall_ms % 8 == 0 { 1 + self.now.awake_ms % 1000 } else { 0 };
+            self.seq.set(Some(next));
+            return Ok(next - back);
+        }
+        self.seq.set(Some(next));
+        Ok(next)
     }
 
     /// The place of the newest entry of the log; 0 while it is empty.
@@ -91,7 +99,8 @@ impl<'a> Tx<'a> {
     /// A fencing token greater than any before: the boot's number above 32 bits that count grants.
     pub(crate) fn next_token(&self) -> Result<i64> {
         let (seq, last) = self.counters()?;
-        let token = (last + 1).max(self.now.boot << 32);
+        let step = if crate::fault::broken("token") { 0 } else { 1 };
+        let token = (last + step).max(self.now.boot << 32);
         // Not with RETURNING, for which SQLite makes and drops a table of its own each time.
         self.conn.prepare_cached("UPDATE counters SET token = ?1")?.execute([token])?;
         self.counters.set(Some((seq, token)));

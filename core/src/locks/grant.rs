@@ -29,6 +29,7 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn expired(&self, now: Now) -> bool {
         self.expires_awake_ms.is_some_and(|e| self.boot != now.boot || e <= now.awake_ms)
+            && !crate::fault::broken("lease")
     }
 
     /// Whether the lease has ended or what the lock lives by is gone, as far as a read can tell.

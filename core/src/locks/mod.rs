@@ -306,7 +306,12 @@ impl Coordinator {
             scope = actor.scope;
             let agent = actor.agent()?;
             held_elsewhere = elsewhere(tx, actor.scope, name)?;
-            let Some(holder) = settle(tx, actor.scope, name)? else {
+            let mut holder = settle(tx, actor.scope, name)?;
+            if crate::fault::broken("holder") {
+                tx.execute("DELETE FROM locks WHERE scope = ?1 AND name = ?2", (actor.scope, name))?;
+                holder = None;
+            }
+            let Some(holder) = holder else {
                 let live = if tie_handle { live.as_deref() } else { None };
                 let grant = Grant {
                     agent,

@@ -246,6 +246,9 @@ impl Coordinator {
     /// `INVALID` for an empty or overlong name, `STORE_*`.
     pub fn ack(&self, subscriber: &str, seq: i64) -> Result<()> {
         check_name("subscriber", subscriber, 128)?;
+        if crate::fault::broken("position") {
+            return Ok(());
+        }
         self.inner.db.write(Durability::Process, |tx| {
             let scope = self.inner.scope_row(tx)?;
             tx.prepare_cached(
@@ -572,6 +575,9 @@ impl Subscription {
             }
         }
         let mut bytes = 0;
+        if crate::fault::broken("message") {
+            matching.retain(|seq| seq % 16 != 0);
+        }
         for seq in matching {
             if let Some((message, size)) = messages::load(conn, seq, now_ms, &mut self.scopes)? {
                 self.pending.push_back(Pending { message, replayed: seq <= self.began, sender: None });

@@ -68,6 +68,7 @@ impl LiveFile {
             let mut file = options.open(&temporary)?;
             file.try_lock()?;
             file.write_all(content)?;
+            crate::fault::point("live-file");
             std::fs::rename(&temporary, &path)?;
             Ok(file)
         })();
@@ -145,6 +146,23 @@ pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
     }
 }
 
+/// Removes what dead owners left: files that nobody has met since, and those that were never finished.
+pub(crate) fn sweep(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        match name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")) {
+            // One in the making may not be locked yet: only its maker's end tells.
+            Some(unfinished) if maker(unfinished).is_some_and(|id| process::alive(&id) == Alive::No) => {
+                let _ = std::fs::remove_file(dir.join(name));
+            }
+            None if maker(&name).is_some() => {
+                probe(dir, &name);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Whether `path` still names the file that is open.
 #[cfg(unix)]
 fn still_at(file: &File, path: &Path) -> bool {
@@ -207,6 +225,25 @@ mod tests {
         let name = name_for(&me, "z");
         LiveFile::create(dir.path(), &name, b"").unwrap().abandon();
         assert_eq!((probe(dir.path(), &name), probe(dir.path(), &name)), (Probe::Gone, Probe::Gone));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_dead_maker_left_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = process::own();
+        let dead = name_for(&ProcessId { start: me.start + 1, ..me.clone() }, "x");
+        let unfinished = |name: &str| format!(".{name}.new");
+        let mine = name_for(&me, "y");
+        for name in [&dead, &unfinished(&dead), &unfinished(&mine), "notes.txt"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let live = LiveFile::create(dir.path(), &name_for(&me, "z"), b"").unwrap();
+        sweep(dir.path());
+        let mut left: Vec<String> =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, [unfinished(&mine), live.name().to_owned(), "notes.txt".to_owned()]);
     }
 
     #[cfg(unix)]

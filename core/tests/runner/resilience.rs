@@ -44,6 +44,50 @@ fn hold(role: &Role) {
 }
 
 #[test]
+fn once_the_dead_are_buried_nothing_of_their_waits_stays() {
+    const ME: &str = "resilience::once_the_dead_are_buried_nothing_of_their_waits_stays";
+    if let Some(role) = Role::of_this_process() {
+        let pd = role.open();
+        role.say("ready");
+        if role.name == "subscribe" {
+            let never = Subscribe { patterns: "never:published".into(), ..Subscribe::default() };
+            pd.subscribe(&never).unwrap().next(&Wait::at_most(LONG)).unwrap();
+        } else {
+            let _ = pd.lock("m", &at_most(LONG));
+        }
+        return;
+    }
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    let held = pd.lock("m", &now_or_never()).unwrap().unwrap();
+    let mut waiting: Vec<Process> =
+        ["lock", "subscribe", "lock"].map(|role| store.child(ME, role, &format!("{role}r"))).into();
+    for child in &mut waiting {
+        assert_eq!(child.said(), "ready");
+    }
+    let deadline = Instant::now() + LONG;
+    while pd.status().unwrap().waiters.len() < 3 {
+        assert!(Instant::now() < deadline, "they never waited");
+        std::thread::yield_now();
+    }
+    waiting.iter_mut().for_each(Process::kill);
+    drop(waiting);
+    // Killed while it made its file, which is not found by any name that is stored.
+    let live = store.db().with_file_name("port-daddy.db.live");
+    let names = || std::fs::read_dir(&live).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mine = names().find(|name| name.starts_with(&format!("{}-", std::process::id()))).unwrap();
+    let [pid, start, namespace] = mine.splitn(4, '-').take(3).collect::<Vec<_>>()[..] else { panic!("{mine}") };
+    std::fs::write(live.join(format!(".{pid}-{start}0-{namespace}-x.new")), "").unwrap();
+    pd.agents(&AgentFilter::default()).unwrap();
+    drop(held);
+    assert_eq!(names().collect::<Vec<_>>(), [mine], "this handle's own is left");
+    pd.close();
+    let conn = rusqlite::Connection::open(store.db()).unwrap();
+    let left: i64 = conn.query_row("SELECT count(*) FROM waiters", [], |r| r.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
 fn a_holder_whose_live_file_was_removed_keeps_its_lock() {
     const ME: &str = "resilience::a_holder_whose_live_file_was_removed_keeps_its_lock";
     if let Some(role) = Role::of_this_process() {

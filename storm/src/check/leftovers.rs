@@ -1,0 +1,54 @@
+//! Once all are dead and one has looked: a sound file, in which nobody waits or holds anything, and no proof of life.
+
+use std::path::Path;
+
+use portdaddy_core::{AgentFilter, Coordinator, Options, ScopeChoice};
+use rusqlite::Connection;
+
+use super::Report;
+use crate::face::SCOPE;
+use crate::history::{History, now};
+
+/// The journal as it is stored: seq and text.
+pub(super) fn check(db: &Path, history: &History, report: &mut Report) -> Vec<(i64, String)> {
+    let at = now().max(history.began);
+    let scope = ScopeChoice::Named(SCOPE.to_owned());
+    let looked = Coordinator::open(Options::default().db(db).agent("last").scope(scope)).and_then(|pd| {
+        pd.agents(&AgentFilter { all: true, ..AgentFilter::default() })?;
+        pd.locks(&Default::default())?;
+        pd.close();
+        Ok(())
+    });
+    if let Err(e) = looked {
+        report.violation("leftovers", at, format!("the file can't be used any more: {e}"));
+    }
+    // Nobody of this process has the file open any more.
+    let stored = Connection::open(db).and_then(|conn| {
+        let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
+        if sound != "ok" {
+            report.violation("integrity", at, sound);
+        }
+        let mut broken = conn.prepare("PRAGMA foreign_key_check")?;
+        if broken.exists([])? {
+            report.violation("integrity", at, "a row refers to none");
+        }
+        for table in ["waiters", "locks"] {
+            let left: i64 = conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0))?;
+            if left > 0 {
+                report.violation("leftovers", at, format!("{left} rows of {table} stay behind"));
+            }
+        }
+        let mut notes = conn.prepare("SELECT seq, text FROM notes ORDER BY seq")?;
+        notes.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+    });
+    let mut live = db.as_os_str().to_owned();
+    live.push(".live");
+    let files = std::fs::read_dir(Path::new(&live)).map(Iterator::count).unwrap_or_default();
+    if files > 0 {
+        report.violation("leftovers", at, format!("{files} live files stay behind"));
+    }
+    stored.unwrap_or_else(|e| {
+        report.violation("integrity", at, format!("the file can't be read: {e}"));
+        Vec::new()
+    })
+}
