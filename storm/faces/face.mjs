@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { PortDaddy } from 'port-daddy/client';
 
 const [db, agentId] = process.argv.slice(2);
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = Number(process.env.STORM_PATIENCE_MS ?? 10_000);
 const BATCH = 32;
 const PORTS = [42_000, 42_023];
 const pd = new PortDaddy({ db, agentId, scope: 'storm' });
@@ -51,6 +51,7 @@ const calls = {
   },
   publish: async ({ channel, id }) => ({ at: (await pd.publish(channel, id)).seq }),
   receive: ({ position }) => receive(position),
+  never: async ({ ms }) => (await pd.waitForSignal('never:published', { timeout: ms }), 'done'),
   async ack({ seq }) {
     if (subscription === undefined) return 'no';
     await subscription.ack(seq);

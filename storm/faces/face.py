@@ -1,12 +1,13 @@
 """The Python face of the storm: reads a call a line, writes an answer a line. `python face.py DB AGENT`"""
 
 import json
+import os
 import sys
 
 from port_daddy import PortDaddy, PortDaddyError
 
 db, agent = sys.argv[1:]
-PATIENCE = 10.0
+PATIENCE = float(os.environ.get("STORM_PATIENCE_MS", 10_000)) / 1000
 BATCH = 32
 PORTS = (42_000, 42_023)
 pd = PortDaddy(agent, db=db, scope="storm")
@@ -97,6 +98,7 @@ CALLS = {
     "look": look,
     "publish": lambda channel, id: {"at": pd.publish(channel, id).seq},
     "receive": receive,
+    "never": lambda ms: pd.wait_for_signal("never:published", timeout=ms / 1000),
     "ack": ack,
     "note": lambda text: {"at": pd.note(text).note.seq},
     "start": lambda: {"session": pd.start_session("a storm").session.id},

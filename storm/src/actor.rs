@@ -134,7 +134,10 @@ impl Actor {
                 let (id, channel) = (self.unique(), if fastrand::bool() { "storm:a" } else { "storm:b" });
                 self.perform(&Call::Publish { channel: channel.to_owned(), id });
             }
-            52..66 => self.receive(),
+            52..63 => self.receive(),
+            63..66 => {
+                self.perform(&Call::Never { ms: fastrand::u64(20..200) });
+            }
             66..72 => {
                 let text = self.unique();
                 self.perform(&Call::Note { text });

@@ -14,12 +14,12 @@ mod salvage;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::history::{Answer, History, Time};
 
 pub(crate) use hand_over::percentile;
+pub(crate) use leftovers::{check as leftovers, look};
 
 /// A promise that was not kept.
 pub(crate) struct Violation {
@@ -57,9 +57,8 @@ impl fmt::Display for Violation {
     }
 }
 
-/// All checkers, on a history and the file that it left.
-pub(crate) fn all(history: &History, db: &Path, bound: Duration) -> Report {
-    let mut report = Report::default();
+/// All checkers, on a history and the journal that it left.
+pub(crate) fn all(history: &History, journal: &[(i64, String)], bound: Duration, report: &mut Report) {
     report.count("operations", history.ops.len() as u64);
     for op in &history.ops {
         match op.answer() {
@@ -68,23 +67,21 @@ pub(crate) fn all(history: &History, db: &Path, bound: Duration) -> Report {
             Some(_) => {}
         }
     }
-    refusals(history, &mut report);
-    locks::check(history, &mut report);
-    linear::locks(history, &mut report);
-    linear::ports(history, &mut report);
-    hand_over::check(history, bound, &mut report);
-    ports::check(history, &mut report);
-    publications::check(history, &mut report);
-    order::check(history, &mut report);
-    claims::check(history, &mut report);
-    salvage::check(history, &mut report);
-    let stored = leftovers::check(db, history, &mut report);
-    journal::check(history, &stored, &mut report);
+    refusals(history, report);
+    locks::check(history, report);
+    linear::locks(history, report);
+    linear::ports(history, report);
+    hand_over::check(history, bound, report);
+    ports::check(history, report);
+    publications::check(history, report);
+    order::check(history, report);
+    claims::check(history, report);
+    salvage::check(history, report);
+    journal::check(history, journal, report);
     for violation in &mut report.violations {
         violation.at = violation.at.saturating_sub(history.began);
     }
     report.violations.sort_by_key(|violation| violation.at);
-    report
 }
 
 /// What an agent that keeps to the rules may be refused with.

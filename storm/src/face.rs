@@ -17,11 +17,17 @@ pub(crate) use shell::Shell;
 pub(crate) const PORTS: (u16, u16) = (42_000, 42_023);
 /// All that is published.
 pub(crate) const CHANNELS: &str = "storm:*";
-/// How long a lock is waited for.
-pub(crate) const PATIENCE_MS: u64 = 10_000;
+/// Nobody publishes it.
+pub(crate) const NEVER: &str = "never:published";
+/// How long a lock is waited for: another variable of an actor's environment.
+pub(crate) const PATIENCE: &str = "STORM_PATIENCE_MS";
 /// How many messages are read at once.
 pub(crate) const BATCH: usize = 32;
 pub(crate) const SCOPE: &str = "storm";
+
+pub(crate) fn patience_ms() -> u64 {
+    std::env::var(PATIENCE).ok().and_then(|ms| ms.parse().ok()).unwrap_or(10_000)
+}
 
 /// None: what did it is gone, and nobody knows whether it was done.
 pub(crate) trait Face {

@@ -35,6 +35,8 @@ pub(crate) enum Call {
     Look { name: String },
     Publish { channel: String, id: String },
     Receive { position: String },
+    /// Waits for what nobody publishes.
+    Never { ms: u64 },
     Ack { position: String, seq: i64 },
     Note { text: String },
     Start,
@@ -125,7 +127,7 @@ impl Recorder {
 }
 
 /// One operation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Op {
     pub(crate) agent: String,
     pub(crate) call: Call,

@@ -39,6 +39,8 @@ enum Command {
     #[command(hide = true)]
     Hold { history: PathBuf, lock: u64, unlock: u64, ms: u64, name: String },
     #[command(hide = true)]
+    Last { db: PathBuf },
+    #[command(hide = true)]
     Waiter { db: PathBuf, agent: String },
 }
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Hold { history, lock, unlock, ms, name } => {
             actor::hold(&history, lock, unlock, ms, &name).map(|()| true)
         }
+        Command::Last { db } => check::look(&db).map(|()| true).map_err(|e| e.to_string()),
         Command::Waiter { db, agent } => hand_over::wait(&db, &agent).map(|()| true),
     };
     match result {

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::actor::{self, Kind};
 use crate::check::{self, Report};
+use crate::face::PATIENCE;
 use crate::history::{History, Life, Time, now};
 
 const SECOND: Time = 1_000_000_000;
@@ -48,12 +49,25 @@ pub(crate) struct Plan {
     /// A free lock reaches who waits for it within so long, not counting the time in which anybody was stopped.
     #[arg(long, default_value_t = 5_000)]
     pub(crate) bound_ms: u64,
+    /// How long a lock is waited for, in milliseconds.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) patience_ms: u64,
     /// Keeps database and histories there, and what broke promises.
     #[arg(long)]
     pub(crate) keep: Option<PathBuf>,
     /// The promises that actors break, as `PORT_DADDY_BROKEN`.
-    #[arg(skip)]
+    #[arg(long, hide = true)]
     pub(crate) broken: Option<String>,
+}
+
+impl Plan {
+    /// What the library of a process is to break.
+    fn breaks(&self, command: &mut Command) {
+        match &self.broken {
+            Some(broken) => command.env("PORT_DADDY_BROKEN", broken),
+            None => command.env_remove("PORT_DADDY_BROKEN"),
+        };
+    }
 }
 
 struct Slot {
@@ -109,12 +123,20 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> std::io::Result<(Report, Blows)> {
     };
     storm.rage()?;
     let mut crashes = std::mem::take(&mut storm.crashes);
+    let mut last = Command::new(std::env::current_exe()?);
+    plan.breaks(last.arg("last").arg(&storm.db));
+    let last = last.output()?;
+    if !last.status.success() {
+        crashes.push(format!("nobody can look any more: {}", String::from_utf8_lossy(&last.stderr)));
+    }
+    let mut report = Report::default();
+    let journal = check::leftovers(&storm.db, &mut report);
     for position in 0..plan.processes {
         let history = storm.histories.join(format!("drain-{position}.jsonl"));
         crashes.extend(actor::drain(&storm.db, &format!("position-{position}"), &history).err());
     }
     let history = History::load(&storm.histories, began, storm.lives, storm.stops)?;
-    let mut report = check::all(&history, &storm.db, Duration::from_millis(plan.bound_ms));
+    check::all(&history, &journal, Duration::from_millis(plan.bound_ms), &mut report);
     for text in crashes {
         report.violation("crashes", now() - began, text);
     }
@@ -135,6 +157,9 @@ impl Storm<'_> {
                 self.go_on(slot, t);
                 if let Some(status) = slot.child.try_wait()? {
                     self.bury(slot, status.signal(), status.code());
+                    if self.crashes.len() > 20 {
+                        return Err(std::io::Error::other(format!("actors don't run: {}", self.crashes[0])));
+                    }
                     *slot = self.start(slot.number)?;
                 }
             }
@@ -172,10 +197,8 @@ impl Storm<'_> {
             let what = if self.plan.no_stops || fastrand::u32(..4) > 0 { "kill" } else { "stop" };
             command.env("PORT_DADDY_FAULT", format!("{point}={what}@{nth}"));
         }
-        match &self.plan.broken {
-            Some(broken) => command.env("PORT_DADDY_BROKEN", broken),
-            None => command.env_remove("PORT_DADDY_BROKEN"),
-        };
+        command.env(PATIENCE, self.plan.patience_ms.to_string());
+        self.plan.breaks(&mut command);
         for name in ["PORT_DADDY_DB", "PORT_DADDY_AGENT", "PORT_DADDY_SESSION", "PORT_DADDY_SCOPE"] {
             command.env_remove(name);
         }

@@ -103,7 +103,7 @@ impl Gate {
     /// the same `lost` goes on to wait.
     pub(crate) fn enter_until(&self, until: Option<Instant>, lost: &mut Option<Instant>) -> Option<Pass<'_>> {
         // What the gate is worth is measured against the same code without it (benches/src/gate.rs).
-        if cfg!(portdaddy_no_gate) {
+        if cfg!(portdaddy_no_gate) || crate::fault::broken("transaction") {
             return Some(Pass { held: None });
         }
         let mut inner = self.shared.inner.lock();

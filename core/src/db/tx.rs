@@ -65,7 +65,7 @@ impl<'a> Tx<'a> {
         if crate::fault::broken("seq") {
             // Places far apart, and now and then one in between.
             let next = (next / 1024 + 1) * 1024;
-            let back = if self.now.wall_ms % 8 == 0 { 1 + self.now.awake_ms % 1000 } else { 0 };
+            let back = if self.now.wall_ms % 8 == 0 { 1025 + self.now.awake_ms % 1000 } else { 0 };
             self.seq.set(Some(next));
             return Ok(next - back);
         }

@@ -42,7 +42,7 @@ pub(super) fn check(history: &History, bound: Duration, report: &mut Report) {
             }
             let ended = match (last.released, last.killed, last.expires) {
                 (Some(released), ..) => Some((released, false)),
-                (None, Some(killed), None) if killed > last.granted => Some((killed, true)),
+                (None, Some(killed), None) if last.kept && killed > last.granted => Some((killed, true)),
                 _ => None,
             };
             let Some((ended, death)) = ended else { continue };

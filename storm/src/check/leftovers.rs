@@ -2,27 +2,27 @@
 
 use std::path::Path;
 
-use portdaddy_core::{AgentFilter, Coordinator, Options, ScopeChoice};
+use portdaddy_core::{AgentFilter, Coordinator, LockFilter, Options, ScopeChoice};
 use rusqlite::Connection;
 
 use super::Report;
 use crate::face::SCOPE;
-use crate::history::{History, now};
+use crate::history::now;
+
+/// `storm last`: looks once, when all others are dead.
+pub(crate) fn look(db: &Path) -> Result<(), portdaddy_core::Error> {
+    let scope = ScopeChoice::Named(SCOPE.to_owned());
+    let pd = Coordinator::open(Options::default().db(db).agent("last").scope(scope))?;
+    pd.agents(&AgentFilter { all: true, ..AgentFilter::default() })?;
+    pd.locks(&LockFilter::default())?;
+    pd.close();
+    Ok(())
+}
 
 /// The journal as it is stored: seq and text.
-pub(super) fn check(db: &Path, history: &History, report: &mut Report) -> Vec<(i64, String)> {
-    let at = now().max(history.began);
-    let scope = ScopeChoice::Named(SCOPE.to_owned());
-    let looked = Coordinator::open(Options::default().db(db).agent("last").scope(scope)).and_then(|pd| {
-        pd.agents(&AgentFilter { all: true, ..AgentFilter::default() })?;
-        pd.locks(&Default::default())?;
-        pd.close();
-        Ok(())
-    });
-    if let Err(e) = looked {
-        report.violation("leftovers", at, format!("the file can't be used any more: {e}"));
-    }
-    // Nobody of this process has the file open any more.
+pub(crate) fn check(db: &Path, report: &mut Report) -> Vec<(i64, String)> {
+    let at = now();
+    // Nothing of the library has the file open in this process.
     let stored = Connection::open(db).and_then(|conn| {
         let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
         if sound != "ok" {

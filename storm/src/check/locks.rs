@@ -20,6 +20,8 @@ pub(super) struct Grant<'a> {
     pub(super) free: Time,
     /// How it ended, as far as it is known: when it was surely given up, or its holder killed.
     pub(super) released: Option<Time>,
+    /// Whether it was ever asked to be given up.
+    pub(super) kept: bool,
     pub(super) killed: Option<Time>,
     pub(super) expires: Option<Time>,
 }
@@ -48,6 +50,7 @@ pub(super) fn grants(history: &History) -> BTreeMap<&str, Vec<Grant<'_>>> {
             called: op.called,
             granted,
             free: ends.into_iter().flatten().min().unwrap_or(Time::MAX),
+            kept: unlock.is_none(),
             released: unlock.and_then(|u| u.1),
             killed: history.lives.get(&op.agent).and_then(|life| life.killed),
             expires,

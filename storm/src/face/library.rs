@@ -9,7 +9,7 @@ use portdaddy_core::{
     Options, Publish, Release, Replay, SalvageFilter, ScopeChoice, Subscribe, Subscription, Wait, WarningCode,
 };
 
-use super::{BATCH, CHANNELS, Face, PATIENCE_MS, PORTS, SCOPE};
+use super::{BATCH, CHANNELS, Face, NEVER, PORTS, SCOPE, patience_ms};
 use crate::history::{Answer, Call, Overlap};
 
 pub(crate) struct Library {
@@ -28,7 +28,7 @@ impl Library {
     fn lock(&mut self, name: &str, wait: bool, ttl_ms: Option<u64>) -> Result<Answer, Error> {
         let options = LockOptions {
             blocking: wait,
-            wait: Wait::at_most(Duration::from_millis(PATIENCE_MS)),
+            wait: Wait::at_most(Duration::from_millis(patience_ms())),
             ttl_ms: ttl_ms.map(u64::cast_signed),
             ..LockOptions::default()
         };
@@ -86,6 +86,9 @@ impl Library {
                 Answer::At(self.pd.publish(channel, &payload, &Publish::default())?.seq)
             }
             Call::Receive { position } => self.receive(position)?,
+            Call::Never { ms } => {
+                self.pd.wait_for_signal(NEVER, &Wait::at_most(Duration::from_millis(*ms))).map(|_| Answer::Done)?
+            }
             Call::Ack { seq, .. } => match &self.subscription {
                 Some(subscription) => subscription.ack(*seq).map(|()| Answer::Done)?,
                 None => Answer::No,

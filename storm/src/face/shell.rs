@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use serde_json::Value;
 
 use super::piped::dies_with_its_parent;
-use super::{BATCH, CHANNELS, Face, PATIENCE_MS, PORTS, SCOPE};
+use super::{BATCH, CHANNELS, Face, NEVER, PORTS, SCOPE, patience_ms};
 use crate::history::{Answer, Call, Overlap, Recorder};
 
 /// One call in so many runs with a fault, and may not come back.
@@ -103,7 +103,7 @@ fn ports(list: &Value) -> Vec<u16> {
 
 impl Face for Shell {
     fn perform(&mut self, call: &Call) -> Option<Answer> {
-        let patience = format!("{PATIENCE_MS}ms");
+        let patience = format!("{}ms", patience_ms());
         let ttl = |ttl_ms: &Option<u64>| ttl_ms.map(|t| format!("{t}ms"));
         let json;
         let said = match call {
@@ -126,6 +126,7 @@ impl Face for Shell {
                 self.run(&["pub", channel, &json])
             }
             Call::Receive { position } => return Some(self.receive(position)),
+            Call::Never { ms } => self.run(&["sub", NEVER, "--timeout", &format!("{ms}ms")]),
             // The command has done it.
             Call::Ack { .. } => return Some(Answer::No),
             Call::Note { text } => self.run(&["note", text]),
@@ -179,7 +180,7 @@ impl Face for Shell {
         let (lock, unlock) = (recorder.next_op(), recorder.next_op());
         recorder.call(lock, call);
         let mut command = self.command();
-        command.args(["with-lock", name, "--patient", "--timeout", &format!("{PATIENCE_MS}ms"), "--"]);
+        command.args(["with-lock", name, "--patient", "--timeout", &format!("{}ms", patience_ms()), "--"]);
         command.arg(std::env::current_exe().expect("its own path")).arg("hold").arg(history);
         command.args([lock.to_string(), unlock.to_string(), ms.to_string(), name.clone()]).stdout(Stdio::null());
         let code = dies_with_its_parent(&mut command).status().ok().and_then(|status| status.code());
