@@ -21,6 +21,14 @@ pub(crate) fn broken(_name: &str) -> bool {
     false
 }
 
+/// The same, and this is one of the fifty times on which it shows.
+#[cfg(portdaddy_faults)]
+pub(crate) fn now_and_then(name: &str) -> bool {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static TIMES: AtomicU64 = AtomicU64::new(0);
+    broken(name) && TIMES.fetch_add(1, Ordering::Relaxed) % 50 == 49
+}
+
 #[cfg(portdaddy_faults)]
 fn is_broken(name: &str) -> bool {
     static BROKEN: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();

@@ -106,6 +106,10 @@ impl Liveness for SystemLiveness {
         if crate::fault::broken("death") {
             return Holds::Yes;
         }
+        #[cfg(portdaddy_faults)]
+        if crate::fault::now_and_then("life") {
+            return Holds::No;
+        }
         if !proof.live.is_empty() {
             // A locked file tells by itself, whatever the boot: locks don't outlive the machine.
             return match sys::live::probe(&self.live_dir, &proof.live) {

@@ -13,7 +13,14 @@ const LOCKS: usize = 3;
 const IDENTITIES: usize = 16;
 /// Patterns of a small tree, so that many meet. `check::claims` has the paths.
 pub(crate) const PATTERNS: [&str; 8] = [
-    "src/a/x.rs", "src/b/x.rs", "src/c/y.rs", "src/a/**", "src/*/x.rs", "src/{b,c}/*.rs", "src/**/y.rs", "src/[ab]/z.rs",
+    "src/a/x.rs",
+    "src/b/x.rs",
+    "src/c/y.rs",
+    "src/a/**",
+    "src/*/x.rs",
+    "src/{b,c}/*.rs",
+    "src/**/y.rs",
+    "src/[ab]/z.rs",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -181,7 +188,8 @@ impl Actor {
         let name = self.name();
         let ttl_ms = (fastrand::u32(..5) == 0).then(|| fastrand::u64(5..40));
         let call = Call::Lock { name: name.clone(), wait: fastrand::u32(..10) < 7, ttl_ms };
-        let ms = fastrand::u64(..6);
+        // Now and then long enough to be killed over.
+        let ms = if fastrand::u32(..20) == 0 { fastrand::u64(40..120) } else { fastrand::u64(..6) };
         if matches!(call, Call::Lock { wait: true, ttl_ms: None, .. })
             && fastrand::bool()
             && self.face.hold(&call, &mut self.recorder, &self.role.history, ms)

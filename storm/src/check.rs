@@ -85,8 +85,17 @@ pub(crate) fn all(history: &History, journal: &[(i64, String)], bound: Duration,
 }
 
 /// What an agent that keeps to the rules may be refused with.
-const EXPECTED: [&str; 9] =
-    ["TIMEOUT", "LEASE_LOST", "NOT_HELD", "NOT_OWNER", "NOT_FOUND", "NOT_SALVAGEABLE", "NO_SESSION", "STORE_BUSY", "PORT_TAKEN"];
+const EXPECTED: [&str; 9] = [
+    "TIMEOUT",
+    "LEASE_LOST",
+    "NOT_HELD",
+    "NOT_OWNER",
+    "NOT_FOUND",
+    "NOT_SALVAGEABLE",
+    "NO_SESSION",
+    "STORE_BUSY",
+    "PORT_TAKEN",
+];
 
 fn refusals(history: &History, report: &mut Report) {
     for op in &history.ops {

@@ -28,27 +28,63 @@ pub(crate) fn now() -> Time {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Call {
     /// `wait`: until it is granted; else only if it is free.
-    Lock { name: String, wait: bool, ttl_ms: Option<u64> },
+    Lock {
+        name: String,
+        wait: bool,
+        ttl_ms: Option<u64>,
+    },
     /// Token 0: whatever this agent may hold of that name. `lazy`: nobody answers for it; it ends with its process.
-    Unlock { name: String, token: i64, lazy: bool },
+    Unlock {
+        name: String,
+        token: i64,
+        lazy: bool,
+    },
     /// Who holds it, who waits.
-    Look { name: String },
-    Publish { channel: String, id: String },
-    Receive { position: String },
+    Look {
+        name: String,
+    },
+    Publish {
+        channel: String,
+        id: String,
+    },
+    Receive {
+        position: String,
+    },
     /// Waits for what nobody publishes.
-    Never { ms: u64 },
-    Ack { position: String, seq: i64 },
-    Note { text: String },
+    Never {
+        ms: u64,
+    },
+    Ack {
+        position: String,
+        seq: i64,
+    },
+    Note {
+        text: String,
+    },
     Start,
-    End { session: String },
-    Claim { session: String, files: Vec<String>, force: bool },
+    End {
+        session: String,
+    },
+    Claim {
+        session: String,
+        files: Vec<String>,
+        force: bool,
+    },
     /// Gives all claims of a session back.
-    Drop { session: String },
-    Port { identity: String },
-    GiveUp { identity: String },
+    Drop {
+        session: String,
+    },
+    Port {
+        identity: String,
+    },
+    GiveUp {
+        identity: String,
+    },
     /// Whose work is there to be salvaged.
     Dead,
-    Salvage { agent: String },
+    Salvage {
+        agent: String,
+    },
 }
 
 /// What it is told.
@@ -59,13 +95,25 @@ pub(crate) enum Answer {
     No,
     Failed(String),
     Granted(i64),
-    Held { holder: Option<(String, i64)>, waiters: Vec<String> },
+    Held {
+        holder: Option<(String, i64)>,
+        waiters: Vec<String>,
+    },
     /// The place in the order of commits.
     At(i64),
     /// What was received: seq and id. The position moved to `acked`, or may have moved up to `maybe`.
-    Messages { got: Vec<(i64, String)>, acked: Option<i64>, maybe: Option<i64>, warned: Vec<String> },
+    Messages {
+        got: Vec<(i64, String)>,
+        acked: Option<i64>,
+        maybe: Option<i64>,
+        warned: Vec<String>,
+    },
     Session(String),
-    Claimed { claimed: Vec<String>, conflicts: Vec<Overlap>, dead: Vec<Overlap> },
+    Claimed {
+        claimed: Vec<String>,
+        conflicts: Vec<Overlap>,
+        dead: Vec<Overlap>,
+    },
     Ports(Vec<u16>),
     Agents(Vec<String>),
 }

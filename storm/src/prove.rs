@@ -8,13 +8,18 @@ use crate::actor::Kind;
 use crate::storm::{self, Plan};
 
 /// What is broken, in words, and which checkers are to notice: one of them at least.
-const BROKEN: [(&str, &str, &[&str]); 15] = [
-    ("transaction", "what is read may be changed before it is written", &["exclusion", "linearizability of locks", "tokens", "order", "turns", "refusals", "ports", "journal"]),
+const BROKEN: [(&str, &str, &[&str]); 16] = [
+    (
+        "transaction",
+        "what is read may be changed before it is written",
+        &["exclusion", "linearizability of locks", "tokens", "order", "turns", "ports", "journal"],
+    ),
     ("holder", "a held lock is given away", &["exclusion", "linearizability of locks"]),
     ("token", "a token is given twice", &["tokens", "exclusion"]),
     ("turn", "the last in the queue is served first", &["turns"]),
     ("wake,tick", "nobody is woken", &["hand-over"]),
     ("death", "nobody's end is noticed", &["hand-over"]),
+    ("life", "one who lives is taken for dead", &["deaths", "exclusion", "linearizability of locks"]),
     ("lease", "leases don't end", &["hand-over", "linearizability of locks"]),
     ("note", "a note is acknowledged and not kept", &["journal"]),
     ("seq", "a place in the order of commits is given twice", &["order"]),

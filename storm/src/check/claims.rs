@@ -8,7 +8,14 @@ use crate::history::{Answer, Call, History, Overlap, Time};
 
 /// All paths that the storm's patterns can tell apart.
 const PATHS: [&str; 9] = [
-    "src/a/x.rs", "src/a/y.rs", "src/a/z.rs", "src/b/x.rs", "src/b/y.rs", "src/b/z.rs", "src/c/x.rs", "src/c/y.rs",
+    "src/a/x.rs",
+    "src/a/y.rs",
+    "src/a/z.rs",
+    "src/b/x.rs",
+    "src/b/y.rs",
+    "src/b/z.rs",
+    "src/c/x.rs",
+    "src/c/y.rs",
     "src/c/z.rs",
 ];
 
@@ -41,7 +48,8 @@ fn meets() -> Vec<Vec<bool>> {
 pub(super) fn check(history: &History, report: &mut Report) {
     let mut claims: Vec<Claim<'_>> = Vec::new();
     for (number, op) in history.ops.iter().enumerate() {
-        let (Call::Claim { session, .. }, Some((t, Answer::Claimed { claimed, conflicts, dead }))) = (&op.call, &op.answered)
+        let (Call::Claim { session, .. }, Some((t, Answer::Claimed { claimed, conflicts, dead }))) =
+            (&op.call, &op.answered)
         else {
             continue;
         };
@@ -81,7 +89,8 @@ pub(super) fn check(history: &History, report: &mut Report) {
             report.count("claims that meet", 1);
             // The later one is told; where they were made at the same time, one of the two is.
             let at_once = early.answered >= late.called;
-            if !told(late, early) && !(at_once && told(early, late)) {
+            let was_told = told(late, early) || (at_once && told(early, late));
+            if !was_told {
                 let text = format!(
                     "{} claimed {} and wasn't told of {}, which {} had claimed",
                     late.agent, PATTERNS[late.pattern], PATTERNS[early.pattern], early.agent

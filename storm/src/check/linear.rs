@@ -54,20 +54,26 @@ pub(super) fn search<'a, M: Model>(model: &M, ops: &[&'a Op]) -> Verdict<'a> {
             open.insert(index);
             continue;
         }
-        let mut reached = ways.clone();
+        let mut reached: BTreeSet<(M::State, BTreeSet<usize>)> = BTreeSet::new();
         let mut fresh: Vec<_> = ways.into_iter().collect();
-        while let Some((state, done)) = fresh.pop() {
-            for next in open.iter().filter(|next| !done.contains(next)) {
-                let Some(after) = model.step(&state, ops[*next], now) else { continue };
+        while let Some((state, mut done)) = fresh.pop() {
+            let steps: Vec<(usize, M::State)> = open
+                .iter()
+                .filter(|next| !done.contains(next))
+                .filter_map(|next| Some((*next, model.step(&state, ops[*next], now)?)))
+                .collect();
+            // What changes nothing takes its moment where it can: no order is lost by that.
+            done.extend(steps.iter().filter(|(_, after)| *after == state).map(|(next, _)| *next));
+            if !reached.insert((state.clone(), done.clone())) {
+                continue;
+            }
+            if reached.len() > WAYS {
+                return Verdict::Undecided;
+            }
+            for (next, after) in steps.into_iter().filter(|(_, after)| *after != state) {
                 let mut done = done.clone();
-                done.insert(*next);
-                let way = (after, done);
-                if reached.insert(way.clone()) {
-                    fresh.push(way);
-                }
-                if reached.len() > WAYS {
-                    return Verdict::Undecided;
-                }
+                done.insert(next);
+                fresh.push((after, done));
             }
         }
         let answered = ops[index].answered.is_some();

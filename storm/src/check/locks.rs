@@ -98,11 +98,16 @@ pub(super) fn check(history: &History, report: &mut Report) {
 /// Who was seen in the queue when another had not even asked must have been served before that one.
 fn turns(history: &History, all: &BTreeMap<&str, Vec<Grant<'_>>>, report: &mut Report) {
     for op in &history.ops {
-        let (Call::Look { name }, Some((seen, Answer::Held { waiters, .. }))) = (&op.call, &op.answered) else { continue };
+        let (Call::Look { name }, Some((seen, Answer::Held { waiters, .. }))) = (&op.call, &op.answered) else {
+            continue;
+        };
         let Some(grants) = all.get(name.as_str()) else { continue };
-        // The grant that a waiter's wait ended with: the one whose call stood open at that moment.
+        // The grant that a waiter's wait ended with: the one whose call stood open at that moment. A look takes its time:
+        // where two did, it is not known which was seen.
         let served = |agent: &str| {
-            grants.iter().find(|g| g.agent == agent && g.waits && g.called < *seen && g.granted > op.called)
+            let stood = |g: &&Grant<'_>| g.agent == agent && g.waits && g.called < *seen && g.granted > op.called;
+            let mut standing = grants.iter().filter(stood);
+            standing.next().filter(|_| standing.next().is_none())
         };
         let known: Vec<&Grant<'_>> = waiters.iter().filter_map(|agent| served(agent)).collect();
         report.count("places in queues", known.len() as u64);

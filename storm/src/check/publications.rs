@@ -105,7 +105,8 @@ impl<'a> Position<'a> {
         published: &Published<'_>,
         report: &mut Report,
     ) {
-        let mut wrong = |text: String| report.violation("publications", t, format!("{}, from {name}: {text}", op.agent));
+        let mut wrong =
+            |text: String| report.violation("publications", t, format!("{}, from {name}: {text}", op.agent));
         // From where it reads: what comes is behind `last`, and whatever is behind `from` comes.
         let (mut last, mut from) = match self.reader {
             Some((agent, last)) if agent == op.agent => (last, last),
