@@ -18,7 +18,7 @@ const SECOND: Time = 1_000_000_000;
 /// How long an actor may take to end by itself once its time is over.
 const GRACE: Time = 45 * SECOND;
 /// Where a process can fall: in the middle of what it does.
-const POINTS: [&str; 6] = ["gated", "in-transaction", "committed", "unlocked", "migrating", "live-file"];
+const POINTS: [&str; 6] = ["gated", "in-transaction", "committed", "committed-in-gate", "migrating", "live-file"];
 
 #[derive(Clone, clap::Args)]
 pub(crate) struct Plan {

@@ -335,7 +335,7 @@ impl Db {
         crate::fault::point("gated");
         self.check_file()?;
         let done = self.named(writer.transact(durability, &self.inputs, wakes, until, waited, f));
-        crate::fault::point("unlocked");
+        crate::fault::point("committed-in-gate");
         done
     }
 

@@ -21,6 +21,9 @@ pub(super) trait Model {
 
     /// The state after `op`, taking its moment no later than `now`. None: with its answer it can't have happened here.
     fn step(&self, state: &Self::State, op: &Op, now: Time) -> Option<Self::State>;
+
+    /// Whether `op` changes nothing, whatever is there.
+    fn only_looks(&self, op: &Op) -> bool;
 }
 
 /// What came of a search.
@@ -62,15 +65,15 @@ pub(super) fn search<'a, M: Model>(model: &M, ops: &[&'a Op]) -> Verdict<'a> {
                 .filter(|next| !done.contains(next))
                 .filter_map(|next| Some((*next, model.step(&state, ops[*next], now)?)))
                 .collect();
-            // What changes nothing takes its moment where it can: no order is lost by that.
-            done.extend(steps.iter().filter(|(_, after)| *after == state).map(|(next, _)| *next));
+            // What only looks takes its moment where it can: no order is lost by that.
+            done.extend(steps.iter().filter(|(next, _)| model.only_looks(ops[*next])).map(|(next, _)| *next));
             if !reached.insert((state.clone(), done.clone())) {
                 continue;
             }
             if reached.len() > WAYS {
                 return Verdict::Undecided;
             }
-            for (next, after) in steps.into_iter().filter(|(_, after)| *after != state) {
+            for (next, after) in steps.into_iter().filter(|(next, _)| !done.contains(next)) {
                 let mut done = done.clone();
                 done.insert(next);
                 fresh.push((after, done));
@@ -109,6 +112,14 @@ impl Model for LockModel<'_> {
 
     fn initial(&self) -> LockState {
         LockState { holder: None, last: 0 }
+    }
+
+    fn only_looks(&self, op: &Op) -> bool {
+        match (&op.call, op.answer()) {
+            (_, None) | (Call::Lock { .. }, Some(Answer::Granted(_))) | (Call::Unlock { .. }, Some(Answer::Done)) => false,
+            (Call::Lock { .. }, Some(Answer::Failed(code))) => code != "LEASE_LOST",
+            _ => true,
+        }
     }
 
     fn step(&self, state: &LockState, op: &Op, now: Time) -> Option<LockState> {
@@ -170,6 +181,10 @@ impl Model for PortModel {
 
     fn initial(&self) -> Self::State {
         None
+    }
+
+    fn only_looks(&self, op: &Op) -> bool {
+        matches!((&op.call, op.answer()), (Call::GiveUp { .. }, Some(Answer::Ports(ports))) if !ports.contains(&self.port))
     }
 
     fn step(&self, state: &Self::State, op: &Op, _: Time) -> Option<Self::State> {
@@ -279,6 +294,21 @@ mod tests {
     #[test]
     fn a_refusal_while_it_was_free_is_found() {
         assert!(!holds(&[lock("a", 1, 2, 1), unlock("a", 3, 4, 1), tried("c", 5, 6)], &[]));
+    }
+
+    #[test]
+    fn a_claim_that_finds_its_port_may_come_after_the_release_beside_it() {
+        let port = |called, answered| {
+            let call = Call::Port { identity: "p".to_owned() };
+            op("a", call, called, Some((answered, Answer::Ports(vec![9]))))
+        };
+        let give_up = |called, answered| {
+            let call = Call::GiveUp { identity: "p".to_owned() };
+            op("b", call, called, Some((answered, Answer::Ports(vec![9]))))
+        };
+        let holds = |ops: &[Op]| search(&PortModel { port: 9 }, &ops.iter().collect::<Vec<_>>()) == Verdict::Holds;
+        assert!(holds(&[port(1, 2), port(3, 6), give_up(4, 5), give_up(7, 8)]));
+        assert!(!holds(&[port(1, 2), give_up(4, 5), give_up(7, 8)]));
     }
 
     #[test]

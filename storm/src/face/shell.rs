@@ -12,7 +12,7 @@ use crate::history::{Answer, Call, Overlap, Recorder};
 
 /// One call in so many runs with a fault, and may not come back.
 const FAULTS: u32 = 12;
-const POINTS: [&str; 4] = ["gated", "in-transaction", "committed", "unlocked"];
+const POINTS: [&str; 4] = ["gated", "in-transaction", "committed", "committed-in-gate"];
 
 pub(crate) struct Shell {
     pd: PathBuf,
