@@ -144,6 +144,13 @@ fn lexically_normal(path: &Path) -> PathBuf {
     normal
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn key_and_name(config: &str) -> Option<(String, String)> {
+    match normalise(&config_value(config, "remote", Some("origin"), "url")?) {
+        Url::Remote(key) | Url::Local(key) => Some((key.clone(), key)),
+    }
+}
+
 fn origin_url(common: &Path) -> Option<String> {
     let url = config_value(&read(&common.join("config"), CONFIG_MAX)?, "remote", Some("origin"), "url")?;
     (!url.is_empty()).then_some(url)

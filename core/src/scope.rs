@@ -149,7 +149,7 @@ impl Repository {
     }
 
     fn packed_commit_of(&self, name: &str) -> Option<String> {
-        let file = fs::File::open(self.common_dir.join("packed-refs")).ok()?;
+        let file = open(&self.common_dir.join("packed-refs"))?;
         let mut lines = BufReader::new(file.take(PACKED_REFS_MAX));
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).ok()? > 0 {
@@ -230,13 +230,23 @@ pub(crate) fn canonical(path: &Path) -> std::io::Result<PathBuf> {
 
 /// The text of a regular file of at most `most` bytes.
 pub(crate) fn read(path: &Path, most: u64) -> Option<String> {
-    // The kind is asked for first: opening a named pipe would wait for its other end.
+    let mut bytes = Vec::new();
+    open(path)?.take(most + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= most).then(|| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A regular file, to read. Opening a named pipe would wait for its other end, and a device is nobody's to touch.
+fn open(path: &Path) -> Option<fs::File> {
     if !fs::metadata(path).ok()?.is_file() {
         return None;
     }
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(most + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= most).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    // It may be another by now.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let file = options.open(path).ok()?;
+    file.metadata().ok()?.is_file().then_some(file)
 }
 
 #[cfg(test)]

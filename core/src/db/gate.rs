@@ -269,7 +269,7 @@ fn lock(file: &File) -> std::io::Result<()> {
 fn open(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    crate::sys::filesystem::private(&mut options);
+    crate::sys::filesystem::beside(&mut options);
     options.open(path).ok()
 }
 
