@@ -127,7 +127,7 @@ impl Repository {
             return Head { branch: None, commit: commit_id(&text) };
         };
         // A repository with the reftable format names `.invalid` here; its refs can't be read from files.
-        let branch = name.strip_prefix("refs/heads/").filter(|b| *b != ".invalid").map(str::to_owned);
+        let branch = name.strip_prefix("refs/heads/").filter(|b| *b != ".invalid" && is_ref_name(b)).map(str::to_owned);
         Head { branch, commit: self.commit_of(name) }
     }
 
@@ -162,6 +162,11 @@ impl Repository {
         }
         None
     }
+}
+
+/// Whether git would let a branch be called so, as far as it matters to whoever shows it.
+fn is_ref_name(name: &str) -> bool {
+    !name.contains("..") && !name.contains(|c: char| c.is_control() || c == ' ')
 }
 
 fn commit_id(text: &str) -> Option<String> {
@@ -448,7 +453,9 @@ mod tests {
         assert_eq!(found(&at).head(), Head { branch: None, commit });
         git(&at, &["checkout", "-q", "--orphan", "topic/new"]);
         assert_eq!(found(&at).head(), Head { branch: Some("topic/new".to_owned()), commit: None });
-        fs::write(at.join(".git/HEAD"), "ref: refs/heads/../../../secret\n").unwrap();
-        assert_eq!(found(&at).head().commit, None);
+        for odd in ["../../../secret", "a\nb", "a\u{1b}[31m", "a b"] {
+            fs::write(at.join(".git/HEAD"), format!("ref: refs/heads/{odd}\n")).unwrap();
+            assert_eq!(found(&at).head(), Head::default(), "{odd:?}");
+        }
     }
 }
