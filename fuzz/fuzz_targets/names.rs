@@ -32,7 +32,10 @@ fuzz_target!(|bytes: &[u8]| {
                 let met = pattern.matches(other);
                 assert!(!met || other.starts_with(pattern.literal_prefix()), "{pattern} {other:?}");
                 let first = other.split(':').next();
-                assert!(!met || pattern.first_segment().is_none_or(|fixed| Some(fixed) == first), "{pattern} {other:?}");
+                assert!(
+                    !met || pattern.first_segment().is_none_or(|fixed| Some(fixed) == first),
+                    "{pattern} {other:?}"
+                );
                 assert!(!pattern.is_exact() || pattern.matches(pattern.as_str()));
                 assert!(pattern.is_exact() || ChannelPattern::parse("*").is_ok_and(|all| all.matches(other)));
             }

@@ -564,6 +564,7 @@ fn a_hostile_repository_makes_pd_run_and_write_nothing() {
     let work = place.cwd();
     repository_at(&work, "evil");
     git(&work, &["update-ref", "refs/remotes/origin/evil", "HEAD"]);
+    git(&work, &["commit", "-q", "--allow-empty", "-m", "second \u{1b}]0;owned\u{7}"]);
     place.agent("dead");
     die_at_work(&place, "pd begin 'left behind' --files a b -q && pd note 'half done' -q");
     let sprung = lay_traps(&place);
@@ -578,7 +579,7 @@ fn a_hostile_repository_makes_pd_run_and_write_nothing() {
         let run = Run::of(&command.env("PATH", path).output().unwrap());
         assert_eq!(run.exit, 0, "{args:?}: {}", run.shown());
         assert!(is_harmless(&run.stdout) && is_harmless(&run.stderr), "{args:?}: {}", run.shown());
-        assert!(!run.stdout.contains("s3cret") && !run.stdout.contains("owned"), "{args:?}: {}", run.shown());
+        assert!(!run.stdout.contains("s3cret") && !run.stdout.contains("\u{1b}"), "{args:?}: {}", run.shown());
         assert!(!sprung.exists(), "{args:?}: {}", fs::read_to_string(&sprung).unwrap());
     }
     let item = &place.json(&["salvage", "--all"])["items"][0];

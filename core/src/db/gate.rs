@@ -361,6 +361,17 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn a_link_is_no_gate() {
+        for planted in ["db.gate", "db.gate-next"] {
+            let (dir, path) = at();
+            std::os::unix::fs::symlink(dir.path().join("target"), dir.path().join(planted)).unwrap();
+            assert!(!had(&Gate::new(path).enter()), "{planted}");
+            assert!(!dir.path().join("target").exists(), "{planted}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn a_stopped_holder_holds_nobody_up_for_long() {
         let (_dir, path) = at();
         let mut child = Second::start("db::gate::tests::child_holds_the_gate", path.to_str().unwrap());

@@ -93,7 +93,7 @@ impl FilePattern {
     ///
     /// Fails with `INVALID` for a class that is empty or unclosed, an unclosed brace, a lone `\` at the end, control
     /// characters, a leading `/`, a `..` segment, more than 4,096 bytes, a segment of more than 255 characters, and braces
-    /// with an empty alternative or with more than 1,000 (together 32,768 characters) after expansion. From their first wildcards on, these may have 8,192
+    /// with an empty alternative or with more than 1,000 (together 32,768 characters) after expansion. From their first wildcards on, these may have 5,000
     /// characters together, a class counting as its ranges: that bounds the work of comparing two patterns.
     pub fn parse(text: &str) -> Result<FilePattern> {
         parse::parse(text)

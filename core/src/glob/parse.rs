@@ -10,8 +10,8 @@ const MAX_EXPANSIONS: usize = 1000;
 /// Bounds the memory and time of patterns like `{a,b,…}/` before a long tail, which expansion multiplies.
 const MAX_EXPANDED: usize = 32_768;
 /// The same from the first wildcard on, of all alternatives together. What stands before is compared as names; behind it,
-/// comparing two patterns takes time of the product of these sizes. Without braces no pattern comes near.
-const MAX_WILD: usize = 8192;
+/// comparing two patterns takes time of the product of these sizes. Without braces every pattern fits.
+const MAX_WILD: usize = 5000;
 /// Braces are parsed by recursion; nobody nests this deep.
 const MAX_DEPTH: usize = 16;
 /// No filesystem in use has longer file names. It also bounds the product of two segments.

@@ -234,6 +234,27 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn links_and_pipes_are_no_proofs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, linked, own) =
+            (dir.path().join("elsewhere"), dir.path().join("linked"), dir.path().join("own"));
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &linked).unwrap();
+        assert!(LiveFile::create(&linked, "a", b"").is_err());
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(elsewhere.join("precious"), "x").unwrap();
+        std::os::unix::fs::symlink(elsewhere.join("precious"), own.join("1-2-3-a")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(own.join("1-2-3-b")).status().unwrap().success());
+        assert_eq!((content(&own, "1-2-3-a"), content(&own, "1-2-3-b")), (None, Some(Vec::new())));
+        // Nobody is declared dead for what can't be looked at.
+        assert_eq!(probe(&own, "1-2-3-a"), Probe::Held);
+        probe(&own, "1-2-3-b");
+        assert!(elsewhere.join("precious").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn only_we_may_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
