@@ -306,6 +306,27 @@ fn is_harmless(text: &str) -> bool {
     text.chars().all(|c| c == '\n' || !(c.is_control() || turns(c)))
 }
 
+/// A process that listens on a port, with an argument of somebody's choice in its command line.
+struct Listener(std::process::Child);
+
+impl Listener {
+    fn called(port: u16, argument: &str) -> Self {
+        let socket = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let mut command = std::process::Command::new("sh");
+        command
+            .args(["-c", "while :; do sleep 1; done", argument])
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)));
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// All commands that show what others wrote.
 const LISTINGS: &[&[&str]] = &[
     &["notes", "--all"],
@@ -344,7 +365,8 @@ fn nothing_that_others_write_reaches_the_terminal() {
     place.ok(&["note", &evil("note ")]);
     place.ok(&["pub", "evil:ready", &serde_json::json!({ EVIL: EVIL }).to_string()]);
     place.ok(&["lock", "m", "--purpose", &evil("lock ")]);
-    place.ok(&["claim", "evil:web"]);
+    let port = place.ok(&["claim", "evil:web"]).trim().parse().unwrap();
+    let _listener = Listener::called(port, EVIL);
     // One that dies, and leaves work behind.
     place.agent("dead");
     die_at_work(
@@ -353,6 +375,7 @@ fn nothing_that_others_write_reaches_the_terminal() {
     );
     place.agent("reader");
     place.ok(&["begin", "reading"]);
+    assert!(place.ok(&["ps", "--all"]).contains("owned"), "it shows who listens");
     for args in LISTINGS {
         let shown = |more: &[&str]| {
             let run = place.pd(&[args, more].concat());
