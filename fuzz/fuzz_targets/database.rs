@@ -1,7 +1,8 @@
 //! A database, or one of the files beside it, that is anything at all: the first byte chooses which and how.
 //!
-//! Even: a file is the rest as it is. Odd: a file is a sound one with pieces of it overwritten; each piece is two bytes for
-//! the place, in steps of 16 bytes, one for the length, and what is written there.
+//! From 128 on, the database is a sound one with other values: each is a byte for the column, one for its kind, and eight for
+//! a number, or the text that the number gives the length of. Below, even: a file is the rest as it is. Odd: a file is a sound
+//! one with pieces of it overwritten; each is two bytes for the place, in steps of 16, one for the length, and what is written.
 #![no_main]
 
 use std::fs;
@@ -10,9 +11,9 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use portdaddy_core::{
-    ActivityFilter, AgentFilter, ChannelFilter, ClaimFiles, ClaimFilter, Coordinator, Error, ErrorKind, Face,
-    LockFilter, LockOptions, MessageFilter, NewNote, NewSession, NoteFilter, Options, Publish, SalvageFilter,
-    ScopeChoice, SessionFilter, Surroundings,
+    ActivityFilter, AgentFilter, ChannelFilter, ClaimFiles, ClaimFilter, ClaimPort, Coordinator, Error, ErrorKind,
+    Face, LockFilter, LockOptions, MessageFilter, NewNote, NewSession, NoteFilter, Options, Publish, Registration,
+    SalvageFilter, ScopeChoice, ServiceFilter, SessionFilter, Subscribe, Surroundings, Wait,
 };
 
 /// The files that are replaced; what stands behind the database's own name.
@@ -35,6 +36,12 @@ fuzz_target!(|bytes: &[u8]| {
     for (sound, content) in SOUND.iter() {
         fs::write(dir.path().join(format!("db{sound}")), content).expect("a file");
     }
+    if *how >= 128 {
+        set_values(&dir.path().join("db"), rest);
+        // A statement may fail that never fails otherwise.
+        let _ = open(dir.path()).and_then(|pd| use_all(&pd));
+        return;
+    }
     let path = dir.path().join(format!("db{part}"));
     fs::create_dir_all(path.parent().unwrap_or(dir.path())).expect("a directory");
     let sound = SOUND.iter().find(|(sound, _)| *sound == part);
@@ -43,14 +50,38 @@ fuzz_target!(|bytes: &[u8]| {
         _ => rest.to_vec(),
     };
     fs::write(&path, content).expect("a file");
-    let used = open(dir.path()).and_then(|pd| use_all(&pd));
-    if let Err(e) = used {
-        assert_ne!(e.kind(), ErrorKind::Internal, "{e:?}");
-        assert!(!e.message().is_empty(), "{e:?}");
-        // What stands beside the database is no part of what is kept.
-        assert!(!part.starts_with('.'), "{part} spoiled it: {e:?}");
-    }
+    let refused = used(dir.path());
+    // What stands beside the database is no part of what is kept.
+    assert!(!part.starts_with('.') || refused.is_none(), "{part} spoiled it: {refused:?}");
 });
+
+/// Opens the database and uses it. What went wrong, which must be said in a sentence.
+fn used(dir: &Path) -> Option<Error> {
+    let e = open(dir).and_then(|pd| use_all(&pd)).err()?;
+    assert_ne!(e.kind(), ErrorKind::Internal, "{e:?}");
+    assert!(!e.message().is_empty(), "{e:?}");
+    Some(e)
+}
+
+/// Puts values of any size into the tables of a sound database.
+fn set_values(db: &Path, mut rest: &[u8]) {
+    let conn = rusqlite::Connection::open(db).expect("a database");
+    let list = "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'";
+    let columns: Vec<(String, String)> = (conn.prepare(list).expect("a statement"))
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect)
+        .expect("columns");
+    while let [column, kind, a, b, c, d, e, f, g, h, left @ ..] = rest {
+        let (table, column) = &columns[usize::from(*column) % columns.len()];
+        let number = i64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+        let length = usize::from(*a).min(left.len());
+        let text = String::from_utf8_lossy(&left[..length]);
+        // What a constraint refuses stays as it is.
+        let sql = format!("UPDATE {table} SET {column} = ?1");
+        let _ = if kind % 2 == 0 { conn.execute(&sql, [number]) } else { conn.execute(&sql, [&text]) };
+        rest = if kind % 2 == 0 { left } else { &left[length..] };
+    }
+}
 
 fn patched(mut content: Vec<u8>, mut patches: &[u8]) -> Vec<u8> {
     while let [high, low, length, rest @ ..] = patches {
@@ -74,11 +105,15 @@ fn use_all(pd: &Coordinator) -> Result<(), Error> {
     let session = NewSession { purpose: "p".into(), files: vec!["src/*".into()], ..NewSession::default() };
     let lock = LockOptions { blocking: false, ..LockOptions::default() };
     let more = ClaimFiles { files: vec!["src/a.ts".into()], force: true, session: None };
+    let me = Registration { identity: Some("a:b".into()), ..Registration::default() };
+    let durable = Subscribe { patterns: "c,d".into(), durable: Some("s".into()), ..Subscribe::default() };
+    let at_once = Wait::at_most(std::time::Duration::ZERO);
     let answers = [
+        pd.register_agent(&me).map(drop),
         pd.start_session(&session).map(drop),
         pd.note(&NewNote { text: "n".into(), ..NewNote::default() }).map(drop),
         pd.publish("c", &serde_json::json!({"a": 1}), &Publish::default()).map(drop),
-        pd.lock("m", &lock).map(drop),
+        pd.lock("m", &lock).map(|lock| lock.map(|lock| lock.leave()).is_some()).map(drop),
         pd.claim_files(&more).map(drop),
         pd.agents(&AgentFilter::default()).map(drop),
         pd.sessions(&SessionFilter::default()).map(drop),
@@ -88,6 +123,11 @@ fn use_all(pd: &Coordinator) -> Result<(), Error> {
         pd.locks(&LockFilter { all: true }).map(drop),
         pd.file_claims(&ClaimFilter::default()).map(drop),
         pd.who_owns("src/a.ts").map(drop),
+        pd.claim(&ClaimPort { identity: "a:b".into(), ..ClaimPort::default() }).map(drop),
+        pd.services(&ServiceFilter::default()).map(drop),
+        pd.subscribe(&durable).and_then(|mut subscription| subscription.next(&at_once)).map(drop),
+        pd.extend_lock("m", 1000, None).map(drop),
+        pd.salvage_claim("other").map(drop).or(Ok(())),
         pd.salvage(&SalvageFilter::default()).map(drop),
         pd.activity(&ActivityFilter::default()).map(drop),
         pd.status().map(drop),

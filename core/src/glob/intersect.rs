@@ -57,7 +57,7 @@ fn tail_witness(a: &[Seg], b: &[Seg]) -> Option<Vec<String>> {
             let (i, j) = (at / width, at % width);
             let (Some(x), Some(y)) = (a.get(i), b.get(j)) else { continue };
             let to = at + if *x == Seg::Deep { 0 } else { width } + usize::from(*y != Seg::Deep);
-            if from[to].0 == UNSEEN && name_witness(x, y).is_some() {
+            if from[to].0 == UNSEEN && names_meet(x, y) {
                 from[to] = (at as u32, true);
                 next.push(to);
             }
@@ -93,7 +93,7 @@ pub(super) fn hopeful(a: &[Seg], b: &[Seg]) -> Vec<bool> {
             || (y == Some(&Seg::Deep) && can[at + 1])
             || x.zip(y).is_some_and(|(x, y)| {
                 let to = at + if *x == Seg::Deep { 0 } else { width } + usize::from(*y != Seg::Deep);
-                can[to] && name_witness(x, y).is_some()
+                can[to] && names_meet(x, y)
             });
     }
     can
@@ -113,15 +113,28 @@ fn name_witness(x: &Seg, y: &Seg) -> Option<String> {
     }
 }
 
-fn glob_witness(p: &[Tok], q: &[Tok]) -> Option<String> {
-    // Up to the first star of either, and from the last one on, character stands against character. Where both have a star,
-    // nothing else keeps them apart, so nearly all that never meet are told apart here.
+/// Whether there is a name that both segments match.
+fn names_meet(x: &Seg, y: &Seg) -> bool {
+    match (x, y) {
+        // What stands between the first star and the last is taken by the other's stars.
+        (Seg::Glob(p), Seg::Glob(q)) if p.contains(&Tok::Star) && q.contains(&Tok::Star) => !part_at_an_end(p, q),
+        _ => name_witness(x, y).is_some(),
+    }
+}
+
+/// Whether no name can match both because of how it would begin or end: up to the first star of either, and from the last
+/// one on, character stands against character.
+fn part_at_an_end(p: &[Tok], q: &[Tok]) -> bool {
     let clash = |(x, y): (&Tok, &Tok)| {
         work::steps(1);
         common_char(x, y).is_none() && !(x.has('.') && y.has('.'))
     };
     let fixed = |(x, y): &(&Tok, &Tok)| !matches!(x, Tok::Star) && !matches!(y, Tok::Star);
-    if p.iter().zip(q).take_while(fixed).any(clash) || p.iter().rev().zip(q.iter().rev()).take_while(fixed).any(clash) {
+    p.iter().zip(q).take_while(fixed).any(clash) || p.iter().rev().zip(q.iter().rev()).take_while(fixed).any(clash)
+}
+
+fn glob_witness(p: &[Tok], q: &[Tok]) -> Option<String> {
+    if part_at_an_end(p, q) {
         return None;
     }
     let may_hide = |toks: &[Tok]| toks.first().is_some_and(|t| t.has('.'));
