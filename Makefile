@@ -8,13 +8,14 @@ VENV = bindings-python/.venv
 VENV_READY = $(VENV)/.ready
 PACKAGE = bindings-python/python/port_daddy
 
-.PHONY: help demo test test-rust test-faults storm storm-faces storm-proof test-node test-python test-examples lint lint-python bench build install docs types npm wheel clean
+.PHONY: help demo test test-rust test-faults storm storm-faces storm-proof test-node test-python test-examples fuzz lint lint-python bench build install docs types npm wheel clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
 	@echo 'make test     every suite: core, command line, Node.js, Python, examples'
 	@echo 'make storm    many processes on one file, killed, stopped and raced, and what they saw checked; SECONDS=1800 for long'
 	@echo 'make lint     formatting, clippy, generated files, documentation, licences'
+	@echo 'make fuzz     fuzz every parser and the opening of the database, FUZZ_SECONDS (60) each, two at a time'
 	@echo 'make bench    measure against peers (installs redis-server and hyperfine where missing); ONLY=name for one'
 	@echo 'make install  install pd and port-daddy into cargo'\''s bin directory'
 	@echo 'make npm      build the npm package and that of this platform into target/npm; needs Node.js 20'
@@ -72,9 +73,15 @@ test-python: wheel
 test-examples: build npm wheel
 	PD=$(PD) tests/examples.sh
 
+# A minute each is for CI; a longer FUZZ_SECONDS finds more. What was found before is gone on with (target/fuzz/corpus).
+FUZZ_SECONDS ?= 60
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh
+
 lint: $(NODE_MODULES) lint-python
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	fuzz/run.sh check
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) run -q --locked -p port-daddy --bin pd -- reference | diff docs/cli.md -
 	$(CARGO) run -q --locked -p declare -- typescript | diff bindings-node/js/types.ts -

@@ -9,7 +9,7 @@ use portdaddy_core::{Coordinator, Error, Face, Options, ScopeChoice};
 
 use crate::commands::{self, Entry};
 use crate::exit_code::{self, Exit};
-use crate::output::{Failure, Mode, Outcome, Ui};
+use crate::output::{Failure, Mode, Outcome, Ui, escape};
 
 /// The options that every command takes.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -138,7 +138,7 @@ fn root() -> Command {
 
 /// Parses with the named command alone if it can: building all of them takes longer than most commands run. What
 /// fails is parsed again with all of them, for the right words.
-fn parse(args: &[OsString]) -> Result<(&'static Entry, ArgMatches), clap::Error> {
+pub(crate) fn parse(args: &[OsString]) -> Result<(&'static Entry, ArgMatches), clap::Error> {
     let named = args.get(1).and_then(|first| commands::ALL.iter().find(|e| first.as_os_str() == e.name));
     if let Some(entry) = named
         && let Ok(matches) = root().subcommand(entry.command()).try_get_matches_from(args)
@@ -155,6 +155,13 @@ fn parse(args: &[OsString]) -> Result<(&'static Entry, ArgMatches), clap::Error>
 
 /// Help goes to stdout and is no failure; the rest is a usage error in clap's words, or as a document.
 pub(crate) fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
+    // Clap quotes arguments as they came, and one may hold what somebody else wrote. So they are escaped, and refused again.
+    let safe = args.iter().map(|arg| escape(&arg.to_string_lossy()).into_owned().into()).collect::<Vec<OsString>>();
+    if safe != args
+        && let Err(error) = parse(&safe)
+    {
+        return usage(&error, &safe);
+    }
     let asked_for_help = matches!(
         error.kind(),
         ClapKind::DisplayHelp | ClapKind::DisplayVersion | ClapKind::DisplayHelpOnMissingArgumentOrSubcommand
@@ -179,8 +186,10 @@ pub(crate) fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
         let mut ui = Ui::new(Mode::Json);
         ui.error(&Error::invalid(message).hint("run the command with --help"));
         let _ = ui.flush();
-    } else {
+    } else if safe == args {
         let _ = error.print();
+    } else {
+        Ui::new(Mode::People).said(error.render().to_string().trim_end());
     }
     exit_code::USAGE
 }

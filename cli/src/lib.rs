@@ -6,6 +6,9 @@ mod child;
 mod commands;
 mod duration;
 mod exit_code;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod output;
 
 use std::process::ExitCode;

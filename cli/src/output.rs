@@ -183,6 +183,11 @@ impl Ui {
         Patience::begin(self.mode, text)
     }
 
+    /// Several lines as they are, but for what has power over the terminal.
+    pub(crate) fn said(&mut self, text: &str) {
+        text.lines().for_each(|line| say("", None, &escape(line)));
+    }
+
     /// What was wrong, in words or as a document.
     pub(crate) fn error(&mut self, error: &Error) {
         if self.mode == Mode::Json {
@@ -303,7 +308,8 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
 
 /// Controls, line separators, and what turns the direction of text around.
 fn is_dangerous(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// A document on one line: JSON's own escapes, and the same dangers escaped as elsewhere.

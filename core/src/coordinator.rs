@@ -256,6 +256,7 @@ impl Coordinator {
         };
         let path = crate::db::absolute(&cwd.join(path))?;
         let liveness = liveness.unwrap_or_else(|| Arc::new(SystemLiveness::new(crate::db::live_dir(&path))));
+        crate::db::prepare(&path)?;
         // Before SQLite opens the file: its locks would already be in danger afterwards.
         if face == Face::Library {
             refuse_second_copy(&crate::db::live_dir(&path))?;
@@ -506,8 +507,7 @@ fn database_path(named: Option<PathBuf>, around: &Surroundings) -> Result<PathBu
 
 /// The process that made a live file, if its pid means something here.
 fn live_pid(live_dir: &Path, name: &str) -> Option<u32> {
-    let content = std::fs::read(live_dir.join(name)).ok()?;
-    let presence: Presence = serde_json::from_slice(&content).ok()?;
+    let presence: Presence = serde_json::from_slice(&sys::live::content(live_dir, name)?).ok()?;
     (presence.namespace == sys::pid_namespace()).then_some(presence.pid)
 }
 
@@ -520,9 +520,8 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
     let mut swept = 0;
     for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
         if !name.starts_with(&prefix) {
-            // What a killed program left that never wrote is in no row, and nobody else would ever look at it. A name
-            // with a dot is of a file in the making.
-            if swept < SWEPT_AT_ONCE && !name.starts_with('.') {
+            // What a killed program left that never wrote is in no row, and nobody else would ever look at it.
+            if swept < SWEPT_AT_ONCE && sys::live::is_name(&name) {
                 swept += 1;
                 sys::live::probe(live_dir, &name);
             }
@@ -531,8 +530,7 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
         if OURS.lock().contains(&name) {
             continue;
         }
-        let Some(other) =
-            std::fs::read(live_dir.join(&name)).ok().and_then(|b| serde_json::from_slice::<Presence>(&b).ok())
+        let Some(other) = sys::live::content(live_dir, &name).and_then(|b| serde_json::from_slice::<Presence>(&b).ok())
         else {
             continue;
         };

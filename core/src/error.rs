@@ -297,6 +297,21 @@ impl From<rusqlite::Error> for Error {
             Some(C::SystemIoFailure | C::FileLockingProtocolFailed | C::NoLargeFileSupport) => {
                 (ErrorKind::StoreIo, "reading or writing the database failed", "check the disk, then run pd doctor")
             }
+            // A value of another type or size than any version writes: somebody else did.
+            None if matches!(
+                e,
+                rusqlite::Error::IntegralValueOutOfRange(..)
+                    | rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::InvalidColumnType(..)
+                    | rusqlite::Error::Utf8Error(..)
+            ) =>
+            {
+                (
+                    ErrorKind::StoreCorrupt,
+                    "the database holds what port-daddy doesn't write",
+                    "name another with PORT_DADDY_DB or --db, or restore it from a backup",
+                )
+            }
             _ => (ErrorKind::Internal, "a statement failed", "this is a bug in port-daddy; please report it"),
         };
         Error::new(kind, format!("{said}: {e}")).hint(hint).caused_by(e)
@@ -314,6 +329,13 @@ mod tests {
             assert!(seen.insert(kind.code()), "{kind} twice");
             assert!(kind.code().chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{kind}");
         }
+    }
+
+    #[test]
+    fn a_value_that_nobody_writes_is_no_bug() {
+        let e: Error = rusqlite::Error::IntegralValueOutOfRange(3, -1).into();
+        assert_eq!(e.kind(), ErrorKind::StoreCorrupt);
+        assert_eq!(Error::from(rusqlite::Error::InvalidQuery).kind(), ErrorKind::Internal);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What a dead agent left in its working tree: for salvage briefings, and the only place that runs `git`.
 //!
-//! The repository is looked at, never changed, and its configuration is kept from running programs as far as git
-//! allows (a clean filter that git needs to compare a file is the exception). All of it is bounded in time and size.
+//! The repository is looked at, never changed, and its configuration is kept from running programs: what git would run is
+//! switched off by name. That includes filters, also those that the user has set up (`git lfs`), so a file that has one and
+//! was touched may be shown as changed though it isn't. All of it is bounded in time and size.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind as Io, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ use crate::scope::Place;
 
 const MOST_LINES: usize = 200;
 const MOST_BYTES: u64 = 1 << 20;
+/// Filters that a repository may name. Far more than anybody has; each takes four arguments.
+const MOST_FILTERS: usize = 64;
 
 /// The work in a working tree that is in no remote repository, as git shows it at this moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -65,7 +68,11 @@ impl WorkLeft {
     }
 
     fn ask(&mut self, git: &Git<'_>) -> Result<(), String> {
-        let status = git.run(&["status", "--porcelain=v1", "-z", "--untracked-files=normal"])?;
+        let filters = git.without_filters()?;
+        let mut status: Vec<&str> = filters.iter().map(String::as_str).collect();
+        // Changes inside a submodule are left out: git would ask there, where other filters may be configured.
+        status.extend(["status", "--porcelain=v1", "-z", "--untracked-files=normal", "--ignore-submodules=dirty"]);
+        let status = git.run(&status)?;
         self.uncommitted = self.keep(status.cut, status_lines(&status.text));
 
         let most = format!("-n{}", MOST_LINES + 1);
@@ -114,8 +121,41 @@ struct Said {
 }
 
 impl Git<'_> {
+    /// The options that switch off every filter that is configured: to compare a file, git runs the one that its
+    /// attributes name.
+    fn without_filters(&self) -> Result<Vec<String>, String> {
+        let keys = r"^filter\..*\.(clean|smudge|process|required)$";
+        // 1: there is none.
+        let found = self.run_or(&["config", "-z", "--name-only", "--get-regexp", keys], 1)?;
+        let mut names: Vec<&str> = found
+            .text
+            .split('\0')
+            .filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'))
+            .map(|k| k.0)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        if found.cut || names.len() > MOST_FILTERS {
+            return Err(format!("the repository configures more than {MOST_FILTERS} filters: git status was not run"));
+        }
+        let off = |name: &str| {
+            // `-c` takes the first `=` for the end of the key.
+            if name.contains('=') {
+                return Err(format!("the repository configures a filter {name:?}: git status was not run"));
+            }
+            let set = |what: &str| ["-c".to_owned(), format!("filter.{name}.{what}")];
+            Ok([set("clean="), set("smudge="), set("process="), set("required=false")].into_iter().flatten())
+        };
+        Ok(names.into_iter().map(off).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     fn run(&self, args: &[&str]) -> Result<Said, String> {
-        let mut command = Command::new("git");
+        self.run_or(args, 0)
+    }
+
+    /// Runs git; `also` is an exit code that is no failure.
+    fn run_or(&self, args: &[&str], also: i32) -> Result<Said, String> {
+        let mut command = Command::new(program().ok_or("git isn't installed")?);
         // Variables of a hook or of a wrapping git would point it at another repository, or make it write traces.
         for (name, _) in std::env::vars_os().filter(|(name, _)| belongs_to_git(name)) {
             command.env_remove(name);
@@ -124,7 +164,11 @@ impl Git<'_> {
             .current_dir(self.worktree)
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
+            // Objects that are missing could be fetched, by a program that the repository names.
             .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_ALLOW_PROTOCOL", "none")
+            // Not what `core.worktree` says.
+            .env("GIT_WORK_TREE", self.worktree)
             .env("GIT_PAGER", "cat")
             .env("LC_ALL", "C")
             .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
@@ -152,7 +196,7 @@ impl Git<'_> {
         let complaint = self.next(&mut child, &errors)?;
         // Both pipes are closed: it has nothing left to do but to exit.
         let status = child.wait().map_err(|e| format!("git can't be waited for: {e}"))?;
-        if !status.success() {
+        if !status.success() && status.code() != Some(also) {
             let complaint = String::from_utf8_lossy(&complaint);
             let line = complaint.lines().find(|l| !l.trim().is_empty()).unwrap_or("no reason given").trim();
             return Err(format!("git failed: {line}"));
@@ -167,6 +211,17 @@ impl Git<'_> {
             format!("git took longer than {}", seconds(self.limit))
         })
     }
+}
+
+/// The program `git` in a directory that `PATH` names absolutely. It runs in the working tree, where `.` in `PATH` would be
+/// the repository's.
+fn program() -> Option<OsString> {
+    if cfg!(windows) {
+        return Some("git".into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("git"));
+    found.into_iter().find(|git| git.is_file()).map(PathBuf::into_os_string)
 }
 
 type Pipe = mpsc::Receiver<Vec<u8>>;
@@ -303,61 +358,158 @@ mod tests {
         assert!(problem(&at, LIMIT).unwrap().starts_with("git failed: "));
     }
 
+    /// What can be done to a repository so that a program of its own runs, and the file that each of them would leave.
     #[cfg(unix)]
-    #[test]
-    fn a_repository_is_neither_changed_nor_allowed_to_run_its_programs() {
+    fn trapped(at: &Path, trap: &str) {
+        git(at, &["remote", "add", "origin", "../x"]);
+        for name in [
+            "core.fsmonitor",
+            "core.pager",
+            "core.editor",
+            "core.sshCommand",
+            "core.askPass",
+            "core.gitProxy",
+            "core.alternateRefsCommand",
+            "pager.log",
+            "pager.status",
+            "pager.stash",
+            "gpg.program",
+            "diff.external",
+            "diff.d.command",
+            "diff.d.textconv",
+            "merge.m.driver",
+            "filter.f.clean",
+            "filter.f.smudge",
+            "filter.p.process",
+            "filter.dotted.name.clean",
+            "alias.status",
+            "alias.log",
+            "credential.helper",
+            "remote.origin.uploadpack",
+            "uploadpack.packObjectsHook",
+        ] {
+            git(at, &["config", name, trap]);
+        }
+        for name in ["filter.f.required", "filter.p.required", "log.showSignature"] {
+            git(at, &["config", name, "true"]);
+        }
+        fs::write(at.join(".git/info/attributes"), "a filter=f diff=d\nb filter=p\nc filter=dotted.name merge=m\n")
+            .unwrap();
+        for hook in ["post-index-change", "reference-transaction", "post-checkout", "pre-auto-gc", "fsmonitor-watchman"]
+        {
+            fs::create_dir_all(at.join(".git/hooks")).unwrap();
+            fs::copy(trap, at.join(".git/hooks").join(hook)).unwrap();
+        }
+        // The same bytes under another time: git has to compare the files, and would like to note that in the index.
+        for name in ["a", "b", "c"] {
+            fs::write(at.join(name), format!("{name}\n").repeat(20)).unwrap();
+        }
+    }
+
+    /// A program that leaves a file behind, and that file.
+    #[cfg(unix)]
+    fn trap(dir: &Path) -> (String, PathBuf) {
         use std::os::unix::fs::PermissionsExt;
-        let (dir, at) = repository();
-        let trap = dir.path().join("trap");
-        let sprung = dir.path().join("sprung");
-        fs::write(&trap, format!("#!/bin/sh\necho \"$0\" >> '{}'\n", sprung.display())).unwrap();
+        let (trap, sprung) = (dir.join("trap"), dir.join("sprung"));
+        fs::write(&trap, format!("#!/bin/sh\necho \"$0 $*\" >> '{}'\n", sprung.display())).unwrap();
         fs::set_permissions(&trap, fs::Permissions::from_mode(0o755)).unwrap();
-        let path = trap.to_str().unwrap();
-        git(&at, &["remote", "add", "origin", "../x"]);
-        for name in ["core.fsmonitor", "core.pager", "pager.log", "pager.status", "gpg.program", "core.sshCommand"] {
-            git(&at, &["config", name, path]);
-        }
-        git(&at, &["config", "log.showSignature", "true"]);
-        for hook in ["post-index-change", "reference-transaction"] {
-            fs::copy(&trap, at.join(".git/hooks").join(hook)).unwrap();
-        }
-        // The same bytes under another time: git would like to note that in the index.
-        let index = fs::read(at.join(".git/index")).unwrap();
-        fs::write(at.join("a"), "a\n".repeat(20)).unwrap();
-        let left = work_left(&at, LIMIT);
-        assert_eq!((left.problem, left.unpushed.len()), (None, 1));
-        assert!(!sprung.exists(), "{}", fs::read_to_string(&sprung).unwrap());
-        assert_eq!(fs::read(at.join(".git/index")).unwrap(), index);
+        (trap.to_str().unwrap().to_owned(), sprung)
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_git_that_hangs_is_ended_with_what_it_started() {
-        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-
-        use rustix::fs::OFlags;
+    fn a_repository_is_neither_changed_nor_allowed_to_run_its_programs() {
         let (dir, at) = repository();
-        let fifo = |name: &str| {
-            let path = dir.path().join(name);
-            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-            path
-        };
-        // A clean filter, without which git can't compare the file. It reads a pipe that nobody writes to, and holds the
-        // other one open for as long as it lives.
-        let (never, alive) = (fifo("never"), fifo("alive"));
-        let mut held =
-            fs::OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&alive).unwrap();
-        let filter = dir.path().join("filter");
-        fs::write(&filter, format!("#!/bin/sh\nexec 9> '{}'\nread -r x < '{}'\n", alive.display(), never.display()))
-            .unwrap();
-        fs::set_permissions(&filter, fs::Permissions::from_mode(0o755)).unwrap();
-        git(&at, &["config", "filter.slow.clean", filter.to_str().unwrap()]);
-        fs::write(at.join(".git/info/attributes"), "a filter=slow\n").unwrap();
-        fs::write(at.join("a"), "b\n".repeat(20)).unwrap();
+        let (path, sprung) = trap(dir.path());
+        trapped(&at, &path);
+        let index = fs::read(at.join(".git/index")).unwrap();
+        let left = work_left(&at, LIMIT);
+        assert_eq!((left.problem, left.unpushed.len(), left.uncommitted.len()), (None, 1, 0));
+        assert!(!sprung.exists(), "{}", fs::read_to_string(&sprung).unwrap());
+        assert_eq!(fs::read(at.join(".git/index")).unwrap(), index);
+        // So that it shows at all: plain git runs what is switched off here.
+        let plain = Command::new("git").current_dir(&at).env("GIT_OPTIONAL_LOCKS", "0").args(["status", "-s"]).output();
+        plain.unwrap();
+        let ran = fs::read_to_string(&sprung).unwrap();
+        assert!(ran.lines().count() >= 2, "the traps are no traps: {ran}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn filters_that_cannot_be_switched_off_keep_git_from_comparing() {
+        let (dir, at) = repository();
+        let (path, sprung) = trap(dir.path());
+        git(&at, &["config", "core.safecrlf", "false"]);
+        let config = fs::read_to_string(at.join(".git/config")).unwrap();
+        let attributes = at.join(".git/info/attributes");
+        fs::write(&attributes, "* filter=a=b\n").unwrap();
+        fs::write(at.join("a"), "a\n".repeat(20)).unwrap();
+        fs::write(at.join(".git/config"), format!("{config}[filter \"a=b\"]\nclean = {path}\n")).unwrap();
+        assert!(work_left(&at, LIMIT).problem.unwrap().contains("filter \"a=b\": git status was not run"));
+        let many: String = (0..=MOST_FILTERS).map(|n| format!("[filter \"f{n}\"]\nclean = {path}\n")).collect();
+        fs::write(at.join(".git/config"), format!("{config}{many}")).unwrap();
+        fs::write(&attributes, "* filter=f7\n").unwrap();
+        assert!(work_left(&at, LIMIT).problem.unwrap().contains("more than 64 filters"));
+        assert!(!sprung.exists(), "{}", fs::read_to_string(&sprung).unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_submodule_s_programs_are_not_run_either() {
+        let (dir, at) = repository();
+        let (path, sprung) = trap(dir.path());
+        git(dir.path(), &["clone", "-q", "x", "outer"]);
+        let outer = dir.path().canonicalize().unwrap().join("outer");
+        git(&outer, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", at.to_str().unwrap(), "lib"]);
+        git(&outer, &["commit", "-q", "-m", "lib"]);
+        let module = outer.join(".git/modules/lib");
+        git(&outer.join("lib"), &["config", "filter.f.clean", &path]);
+        git(&outer.join("lib"), &["config", "core.fsmonitor", &path]);
+        fs::create_dir_all(module.join("info")).unwrap();
+        fs::write(module.join("info/attributes"), "* filter=f\n").unwrap();
+        fs::write(outer.join("lib/a"), "a\n".repeat(20)).unwrap();
+        let left = work_left(&outer, LIMIT);
+        assert!(!sprung.exists(), "{}", fs::read_to_string(&sprung).unwrap());
+        assert_eq!((left.problem, left.uncommitted.len()), (None, 0));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn objects_that_are_missing_are_not_fetched() {
+        let (dir, at) = repository();
+        let (path, sprung) = trap(dir.path());
+        // A clone that says that it lacks objects, and names a program that would bring them.
+        let tree = git(&at, &["rev-parse", "HEAD^{tree}"]);
+        fs::remove_file(at.join(".git/objects").join(&tree[..2]).join(&tree[2..])).unwrap();
+        fs::remove_file(at.join(".git/index")).unwrap();
+        for (name, value) in [
+            ("core.repositoryFormatVersion", "1"),
+            ("extensions.partialClone", "origin"),
+            ("remote.origin.promisor", "true"),
+            ("remote.origin.url", &format!("ext::{path}")),
+            ("protocol.ext.allow", "always"),
+            ("remote.origin.uploadpack", &path),
+        ] {
+            git(&at, &["config", name, value]);
+        }
+        let left = work_left(&at, LIMIT);
+        assert!(left.problem.is_some(), "{left:?}");
+        assert!(!sprung.exists(), "{}", fs::read_to_string(&sprung).unwrap());
+        Command::new("git").current_dir(&at).args(["status", "-s"]).output().unwrap();
+        assert!(sprung.exists(), "it is no trap");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_git_that_hangs_is_ended() {
+        let (_dir, at) = repository();
+        // Git reads it, and nobody writes to it.
+        let exclude = at.join(".git/info/exclude");
+        fs::create_dir_all(exclude.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&exclude);
+        assert!(Command::new("mkfifo").arg(&exclude).status().unwrap().success());
         let left = work_left(&at, Duration::from_millis(300));
         assert_eq!(left.problem.as_deref(), Some("git took longer than 300 ms"));
         assert_eq!(left.branch.as_deref(), Some("main"));
-        rustix::fs::fcntl_setfl(&held, OFlags::empty()).unwrap();
-        assert_eq!(held.read(&mut [0]).unwrap(), 0, "the end comes when the filter is gone");
     }
 }

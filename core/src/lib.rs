@@ -53,6 +53,9 @@ mod error;
 mod fault;
 mod files;
 mod fork;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod git;
 mod glob;
 mod harness;

@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::scope::{Dirs, canonical, read};
 
 const CONFIG_MAX: u64 = 1 << 20;
+/// The longest address that is taken for one: it is stored, and shown.
+const URL_MAX: usize = 4096;
 /// How many local origins are followed, one to the next.
 const ORIGINS_MAX: usize = 8;
 
@@ -144,9 +146,16 @@ fn lexically_normal(path: &Path) -> PathBuf {
     normal
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn key_and_name(config: &str) -> Option<(String, String)> {
+    match normalise(&config_value(config, "remote", Some("origin"), "url")?) {
+        Url::Remote(key) | Url::Local(key) => Some((key.clone(), key)),
+    }
+}
+
 fn origin_url(common: &Path) -> Option<String> {
     let url = config_value(&read(&common.join("config"), CONFIG_MAX)?, "remote", Some("origin"), "url")?;
-    (!url.is_empty()).then_some(url)
+    (1..=URL_MAX).contains(&url.len()).then_some(url)
 }
 
 /// The last value of `section.subsection.key` in the text of one of git's configuration files.

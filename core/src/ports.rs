@@ -630,7 +630,7 @@ fn range_of(claim: &ClaimPort, variable: Option<&str>) -> Result<(u16, u16)> {
     }
 }
 
-fn parse_range(text: &str) -> Result<(u16, u16)> {
+pub(crate) fn parse_range(text: &str) -> Result<(u16, u16)> {
     let parsed = text
         .split_once('-')
         .and_then(|(first, last)| Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?)));

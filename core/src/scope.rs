@@ -127,7 +127,7 @@ impl Repository {
             return Head { branch: None, commit: commit_id(&text) };
         };
         // A repository with the reftable format names `.invalid` here; its refs can't be read from files.
-        let branch = name.strip_prefix("refs/heads/").filter(|b| *b != ".invalid").map(str::to_owned);
+        let branch = name.strip_prefix("refs/heads/").filter(|b| *b != ".invalid" && is_ref_name(b)).map(str::to_owned);
         Head { branch, commit: self.commit_of(name) }
     }
 
@@ -149,7 +149,7 @@ impl Repository {
     }
 
     fn packed_commit_of(&self, name: &str) -> Option<String> {
-        let file = fs::File::open(self.common_dir.join("packed-refs")).ok()?;
+        let file = open(&self.common_dir.join("packed-refs"))?;
         let mut lines = BufReader::new(file.take(PACKED_REFS_MAX));
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).ok()? > 0 {
@@ -162,6 +162,11 @@ impl Repository {
         }
         None
     }
+}
+
+/// Whether git would let a branch be called so, as far as it matters to whoever shows it.
+fn is_ref_name(name: &str) -> bool {
+    !name.contains("..") && !name.contains(|c: char| c.is_control() || c == ' ')
 }
 
 fn commit_id(text: &str) -> Option<String> {
@@ -230,13 +235,23 @@ pub(crate) fn canonical(path: &Path) -> std::io::Result<PathBuf> {
 
 /// The text of a regular file of at most `most` bytes.
 pub(crate) fn read(path: &Path, most: u64) -> Option<String> {
-    // The kind is asked for first: opening a named pipe would wait for its other end.
+    let mut bytes = Vec::new();
+    open(path)?.take(most + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= most).then(|| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A regular file, to read. Opening a named pipe would wait for its other end, and a device is nobody's to touch.
+fn open(path: &Path) -> Option<fs::File> {
     if !fs::metadata(path).ok()?.is_file() {
         return None;
     }
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(most + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= most).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    // It may be another by now.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let file = options.open(path).ok()?;
+    file.metadata().ok()?.is_file().then_some(file)
 }
 
 #[cfg(test)]
@@ -438,7 +453,9 @@ mod tests {
         assert_eq!(found(&at).head(), Head { branch: None, commit });
         git(&at, &["checkout", "-q", "--orphan", "topic/new"]);
         assert_eq!(found(&at).head(), Head { branch: Some("topic/new".to_owned()), commit: None });
-        fs::write(at.join(".git/HEAD"), "ref: refs/heads/../../../secret\n").unwrap();
-        assert_eq!(found(&at).head().commit, None);
+        for odd in ["../../../secret", "a\nb", "a\u{1b}[31m", "a b"] {
+            fs::write(at.join(".git/HEAD"), format!("ref: refs/heads/{odd}\n")).unwrap();
+            assert_eq!(found(&at).head(), Head::default(), "{odd:?}");
+        }
     }
 }

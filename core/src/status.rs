@@ -239,9 +239,8 @@ impl Coordinator {
             }
             Err(e) => return Check::failed("leftovers", &Error::io("reading", &dir, e)),
         };
-        // A name with a dot is of a file in the making, not locked yet: to look at it would take it for a leftover.
         let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-        for name in names.filter(|name| !name.starts_with('.')) {
+        for name in names.filter(|name| sys::live::is_name(name)) {
             match sys::live::probe(&dir, &name) {
                 sys::live::Probe::Held => held += 1,
                 sys::live::Probe::Gone => gone += 1,

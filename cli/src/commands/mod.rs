@@ -17,7 +17,7 @@ mod man;
 mod note;
 mod notes;
 mod ps;
-mod publish;
+pub(crate) mod publish;
 mod reference;
 mod release;
 mod run;

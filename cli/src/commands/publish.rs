@@ -50,7 +50,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
 }
 
 /// JSON, or a string; text that begins like JSON and is broken is a mistake, not a string.
-fn payload(text: &str) -> Result<Value, Error> {
+pub(crate) fn payload(text: &str) -> Result<Value, Error> {
     serde_json::from_str(text).or_else(|e| {
         if !text.trim_start().starts_with(['{', '[', '"']) {
             return Ok(Value::String(text.to_owned()));

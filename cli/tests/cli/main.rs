@@ -5,6 +5,7 @@ mod bench;
 mod callers;
 mod files;
 mod help;
+mod hostile;
 mod locks;
 mod notes;
 mod place;

@@ -269,7 +269,7 @@ fn lock(file: &File) -> std::io::Result<()> {
 fn open(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    crate::sys::filesystem::private(&mut options);
+    crate::sys::filesystem::beside(&mut options);
     options.open(path).ok()
 }
 
@@ -357,6 +357,17 @@ mod tests {
         let (dir, _) = at();
         let gate = Gate::new(dir.path().join("missing/db.gate"));
         assert!(!had(&gate.enter()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_no_gate() {
+        for planted in ["db.gate", "db.gate-next"] {
+            let (dir, path) = at();
+            std::os::unix::fs::symlink(dir.path().join("target"), dir.path().join(planted)).unwrap();
+            assert!(!had(&Gate::new(path).enter()), "{planted}");
+            assert!(!dir.path().join("target").exists(), "{planted}");
+        }
     }
 
     #[cfg(unix)]

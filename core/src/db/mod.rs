@@ -190,13 +190,10 @@ struct Writer {
 }
 
 impl Db {
-    /// Opens the file at an [`absolute`] path, creating or migrating it first where needed. `brief`: for a process that
-    /// ends soon.
+    /// Opens the file at an [`absolute`] path that was [`prepare`]d, creating or migrating it first where needed. `brief`:
+    /// for a process that ends soon.
     pub(crate) fn open(path: &Path, brief: bool, force_poll: bool, inputs: Inputs) -> Result<Db> {
         let path = path.to_path_buf();
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        sys::filesystem::prepare_dir(dir)?;
-        sys::filesystem::check(dir)?;
         let here = Here::enter(&path)?;
         let gate = Gate::new(sidecar(&path, "gate"));
         let writer = Writer::open(&path, &gate)?;
@@ -783,6 +780,21 @@ pub(crate) fn plan_of(conn: &Connection, sql: &str) -> String {
     let values: Vec<Option<i64>> = vec![None; statement.parameter_count()];
     let rows = statement.query_map(rusqlite::params_from_iter(values), |r| r.get::<_, String>(3));
     rows.expect("a plan").collect::<Result<Vec<_>, _>>().expect("a plan").join("\n")
+}
+
+/// Makes the database's directory, and refuses a place where others could put or change what we use. Before anything there
+/// is read, swept or opened.
+pub(crate) fn prepare(path: &Path) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    sys::filesystem::prepare_dir(dir)?;
+    sys::filesystem::check(dir)?;
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let sidecars = ["-wal", "-shm", ".gate", ".gate-next", ".wake", ".live"].map(beside);
+    sys::filesystem::check_files(path, sidecars.iter().map(PathBuf::as_path))
 }
 
 /// Where the proofs of life of the database at `path` are.

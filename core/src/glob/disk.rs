@@ -1,14 +1,17 @@
 //! A witness that exists.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
 use super::intersect::{hopeful, path_witness};
-use super::{FilePattern, Seg, segment_matches};
+use super::{FilePattern, Seg, segment_matches, work};
 
 const MAX_ENTRIES: usize = 2000;
 /// Pairs of brace alternatives that are followed on disk.
 const MAX_PAIRS: usize = 64;
+/// Positions in patterns that are followed on disk: many `**` can stand at as many places of one path, and deep
+/// directories offer them again and again.
+const MAX_PLACES: usize = 500_000;
 /// Directories full of what nobody edits by hand.
 const SKIPPED: [&str; 3] = [".git", "target", "node_modules"];
 
@@ -27,11 +30,11 @@ impl Pair<'_> {
     }
 
     /// Adds a position and those that `**` reaches from it without a segment, as far as they can still end well.
-    fn settle(&self, pair: usize, at: usize, places: &mut Vec<Place>) {
-        if !self.hopeful[at] || places.contains(&(pair, at)) {
+    fn settle(&self, pair: usize, at: usize, places: &mut BTreeSet<Place>) {
+        work::steps(1);
+        if !self.hopeful[at] || places.len() >= MAX_PLACES || !places.insert((pair, at)) {
             return;
         }
-        places.push((pair, at));
         let (i, j) = (at / self.width(), at % self.width());
         if self.a.get(i) == Some(&Seg::Deep) {
             self.settle(pair, at + self.width(), places);
@@ -42,8 +45,8 @@ impl Pair<'_> {
     }
 }
 
-fn step(pairs: &[Pair<'_>], places: &[Place], name: &str) -> Vec<Place> {
-    let mut next = Vec::new();
+fn step(pairs: &[Pair<'_>], places: &BTreeSet<Place>, name: &str) -> BTreeSet<Place> {
+    let mut next = BTreeSet::new();
     for &(p, at) in places {
         let pair = &pairs[p];
         let (Some(x), Some(y)) = (pair.a.get(at / pair.width()), pair.b.get(at % pair.width())) else { continue };
@@ -55,9 +58,10 @@ fn step(pairs: &[Pair<'_>], places: &[Place], name: &str) -> Vec<Place> {
     next
 }
 
-/// A path below `root` that exists and that both match, if one is found among the first 2,000 directory entries: the walk
-/// starts below the longer literal prefix, goes breadth first and by name, follows no symbolic links, and enters only directories
-/// that can still hold such a path. `.git`, `target` and `node_modules` are left out unless a pattern names them.
+/// A path below `root` that exists and that both match, if one is found among the first 2,000 directory entries (fewer
+/// where the patterns have very many `**`): the walk starts below the longer literal prefix, goes breadth first and by name,
+/// follows no symbolic links, and enters only directories that can still hold such a path. `.git`, `target` and `node_modules`
+/// are left out unless a pattern names them.
 pub fn existing_witness(a: &FilePattern, b: &FilePattern, root: &Path) -> Option<String> {
     let pairs: Vec<Pair<'_>> = a
         .alternatives
@@ -67,14 +71,14 @@ pub fn existing_witness(a: &FilePattern, b: &FilePattern, root: &Path) -> Option
         .take(MAX_PAIRS)
         .map(|(a, b)| Pair { a, b, hopeful: hopeful(a, b) })
         .collect();
-    let is_end = |places: &[Place]| places.iter().any(|(p, at)| at + 1 == pairs[*p].hopeful.len());
+    let is_end = |places: &BTreeSet<Place>| places.iter().any(|(p, at)| at + 1 == pairs[*p].hopeful.len());
     let named = |name: &str| {
         a.alternatives.iter().chain(&b.alternatives).flatten().any(|s| matches!(s, Seg::Lit(own) if own == name))
     };
 
     let (short, long) = (a.prefix_segments(), b.prefix_segments());
     let prefix = if short.len() > long.len() { short } else { long };
-    let mut places = Vec::new();
+    let mut places = BTreeSet::new();
     pairs.iter().enumerate().for_each(|(p, pair)| pair.settle(p, 0, &mut places));
     for name in &prefix {
         places = step(&pairs, &places, name);
@@ -87,7 +91,7 @@ pub fn existing_witness(a: &FilePattern, b: &FilePattern, root: &Path) -> Option
         return Some(if start.is_empty() { ".".to_owned() } else { start });
     }
 
-    let mut left = MAX_ENTRIES;
+    let (mut left, mut places_left) = (MAX_ENTRIES, MAX_PLACES);
     let mut queue = VecDeque::from([(start, places)]);
     while let Some((dir, places)) = queue.pop_front() {
         let Ok(entries) = std::fs::read_dir(root.join(&dir)) else { continue };
@@ -102,6 +106,10 @@ pub fn existing_witness(a: &FilePattern, b: &FilePattern, root: &Path) -> Option
             if SKIPPED.contains(&name.as_str()) && !named(&name) {
                 continue;
             }
+            if places.len() > places_left {
+                return None;
+            }
+            places_left -= places.len();
             let places = step(&pairs, &places, &name);
             let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
             if is_end(&places) {
@@ -161,6 +169,17 @@ mod tests {
             let found = existing_witness(&pattern(a), &pattern(b), dir.path());
             assert_eq!(found.as_deref(), expected, "{a} and {b}");
         }
+    }
+
+    #[test]
+    fn the_walk_is_bounded_however_deep_the_disk_and_the_patterns_are() {
+        let deep = "x/".repeat(400);
+        let dir = tree(&[&format!("{deep}x")]);
+        let (a, b) = (pattern(&format!("{}y", "**/*/".repeat(400))), pattern(&format!("{}*", "**/?/".repeat(400))));
+        let (found, work) = work::of(|| existing_witness(&a, &b, dir.path()));
+        assert_eq!(found, None);
+        let positions = 801 * 801;
+        assert!(work < 4 * positions + 8 * MAX_PLACES as u64, "{work}");
     }
 
     #[test]

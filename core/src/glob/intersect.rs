@@ -4,7 +4,7 @@
 //! what they find is shortest. No position is visited twice, however many stars there are.
 
 use super::parse::common_ranges;
-use super::{Seg, Tok};
+use super::{Seg, Tok, holds, work};
 
 /// A path that both alternatives match, with the fewest segments.
 pub(super) fn path_witness(a: &[Seg], b: &[Seg]) -> Option<String> {
@@ -37,6 +37,7 @@ fn tail_witness(a: &[Seg], b: &[Seg]) -> Option<Vec<String>> {
     while !level.is_empty() {
         let mut k = 0;
         while k < level.len() {
+            work::steps(1);
             let at: usize = level[k];
             let (i, j) = (at / width, at % width);
             let skips = [(a.get(i) == Some(&Seg::Deep), at + width), (b.get(j) == Some(&Seg::Deep), at + 1)];
@@ -56,7 +57,7 @@ fn tail_witness(a: &[Seg], b: &[Seg]) -> Option<Vec<String>> {
             let (i, j) = (at / width, at % width);
             let (Some(x), Some(y)) = (a.get(i), b.get(j)) else { continue };
             let to = at + if *x == Seg::Deep { 0 } else { width } + usize::from(*y != Seg::Deep);
-            if from[to].0 == UNSEEN && name_witness(x, y).is_some() {
+            if from[to].0 == UNSEEN && names_meet(x, y) {
                 from[to] = (at as u32, true);
                 next.push(to);
             }
@@ -84,6 +85,7 @@ pub(super) fn hopeful(a: &[Seg], b: &[Seg]) -> Vec<bool> {
     let width = b.len() + 1;
     let mut can = vec![false; (a.len() + 1) * width];
     for at in (0..can.len()).rev() {
+        work::steps(1);
         let (i, j) = (at / width, at % width);
         let (x, y) = (a.get(i), b.get(j));
         can[at] = at + 1 == can.len()
@@ -91,7 +93,7 @@ pub(super) fn hopeful(a: &[Seg], b: &[Seg]) -> Vec<bool> {
             || (y == Some(&Seg::Deep) && can[at + 1])
             || x.zip(y).is_some_and(|(x, y)| {
                 let to = at + if *x == Seg::Deep { 0 } else { width } + usize::from(*y != Seg::Deep);
-                can[to] && name_witness(x, y).is_some()
+                can[to] && names_meet(x, y)
             });
     }
     can
@@ -111,14 +113,28 @@ fn name_witness(x: &Seg, y: &Seg) -> Option<String> {
     }
 }
 
-fn glob_witness(p: &[Tok], q: &[Tok]) -> Option<String> {
-    let clash = |x: Option<&Tok>, y: Option<&Tok>| match (x, y) {
-        (Some(x), Some(y)) if !matches!(x, Tok::Star) && !matches!(y, Tok::Star) => {
-            common_char(x, y).is_none() && !(x.has('.') && y.has('.'))
-        }
-        _ => false,
+/// Whether there is a name that both segments match.
+fn names_meet(x: &Seg, y: &Seg) -> bool {
+    match (x, y) {
+        // What stands between the first star and the last is taken by the other's stars.
+        (Seg::Glob(p), Seg::Glob(q)) if p.contains(&Tok::Star) && q.contains(&Tok::Star) => !part_at_an_end(p, q),
+        _ => name_witness(x, y).is_some(),
+    }
+}
+
+/// Whether no name can match both because of how it would begin or end: up to the first star of either, and from the last
+/// one on, character stands against character.
+fn part_at_an_end(p: &[Tok], q: &[Tok]) -> bool {
+    let clash = |(x, y): (&Tok, &Tok)| {
+        work::steps(1);
+        common_char(x, y).is_none() && !(x.has('.') && y.has('.'))
     };
-    if clash(p.first(), q.first()) || clash(p.last(), q.last()) {
+    let fixed = |(x, y): &(&Tok, &Tok)| !matches!(x, Tok::Star) && !matches!(y, Tok::Star);
+    p.iter().zip(q).take_while(fixed).any(clash) || p.iter().rev().zip(q.iter().rev()).take_while(fixed).any(clash)
+}
+
+fn glob_witness(p: &[Tok], q: &[Tok]) -> Option<String> {
+    if part_at_an_end(p, q) {
         return None;
     }
     let may_hide = |toks: &[Tok]| toks.first().is_some_and(|t| t.has('.'));
@@ -143,6 +159,7 @@ fn shortest(p: &[Tok], q: &[Tok], hidden: bool) -> Option<String> {
     while !level.is_empty() {
         let mut k = 0;
         while k < level.len() {
+            work::steps(1);
             let at: usize = level[k];
             let (x, y) = (p.get(at / row), q.get(at % row / cell));
             for (tok, to) in [(x, at + row), (y, at + cell)] {
@@ -211,14 +228,13 @@ fn common_char(x: &Tok, y: &Tok) -> Option<char> {
 }
 
 fn readable(ranges: &[(u32, u32)]) -> Option<char> {
-    let within = |c: char| ranges.iter().any(|r| (r.0..=r.1).contains(&(c as u32)));
     let all = || ranges.iter().flat_map(|r| (r.0..=r.1).filter_map(char::from_u32)).filter(|c| *c != '.');
     std::iter::once('x')
         .chain('a'..='z')
         .chain('0'..='9')
         .chain('A'..='Z')
         .chain(['_', '-'])
-        .find(|c| within(*c))
+        .find(|c| holds(ranges, *c))
         .or_else(|| all().find(|c| !c.is_control() && !c.is_whitespace()))
         .or_else(|| all().find(|c| !c.is_control()))
         .or_else(|| all().next())
@@ -226,6 +242,7 @@ fn readable(ranges: &[(u32, u32)]) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FilePattern;
     use super::super::tests::{meet, pattern};
     use super::*;
 
@@ -288,6 +305,68 @@ mod tests {
         let deep = pattern(&format!("{}c", "**/a*/".repeat(120)));
         let other = pattern(&format!("{}b", "**/*a/".repeat(120)));
         assert_eq!(deep.intersect(&other), None);
+    }
+
+    /// Patterns of about `bytes` bytes that have to be told apart the hard way.
+    fn hard(bytes: usize) -> Vec<(&'static str, FilePattern)> {
+        let filled = |part: &str, end: &str| part.repeat((bytes - end.len()) / part.len()) + end;
+        let segment = |part: &str, end: &str| part.repeat(255 / part.replace('*', "").len() - 1) + end;
+        let many = |text: String| filled(&format!("**/{text}/"), "z");
+        let ranges: String = (0x3400..0x3400 + 2 * (bytes as u32 / 4)).step_by(2).filter_map(char::from_u32).collect();
+        // So many alternatives that the rest of the pattern, which each has, brings them close to the limit.
+        let braces = format!("{}{}z", "{a,b}".repeat(6), "*a".repeat((bytes / 66).min(250)));
+        let nested = (0..4).fold("*a".to_owned(), |text, _| format!("{{{text},?{text}}}"));
+        [
+            ("stars", many(segment("*a", "b"))),
+            ("stars the other way", many(segment("a*", "c"))),
+            ("questions", many(segment("*?", "z"))),
+            ("classes", many(segment("*[ab]", "z"))),
+            ("wide classes", format!("**/*[{}]*z", &ranges[..ranges.len() - ranges.len() % 3])),
+            ("deep", filled("**/*/", "z")),
+            ("deep names", filled("**/a/", "z")),
+            ("braces", braces),
+            ("nested braces", nested + "z"),
+            ("plain", filled("a/", "z")),
+        ]
+        .map(|(name, text)| (name, FilePattern::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"))))
+        .to_vec()
+    }
+
+    #[test]
+    fn the_work_is_the_product_of_the_sizes_at_most() {
+        for bytes in [256, 512, 1024] {
+            let (all, square) = (hard(bytes), (bytes * bytes) as u64);
+            let mut most = 0;
+            for (i, (one, a)) in all.iter().enumerate() {
+                for (other, b) in &all[..=i] {
+                    let (_, work) = work::of(|| a.intersect(b));
+                    assert!(work < 8 * square, "{one} and {other} of {bytes}: {work}");
+                    most = most.max(work);
+                }
+            }
+            assert!(most > square / 4, "the patterns of {bytes} are no hard ones: {most}");
+        }
+    }
+
+    #[test]
+    fn what_braces_multiply_is_bounded() {
+        let heavy = format!("{}{}", "{a*,b*}".repeat(9), "*a".repeat(22));
+        let e = FilePattern::parse(&heavy).unwrap_err();
+        assert!(e.message().contains("from their first wildcards on, over the limit of 5000"), "{e}");
+        assert!(e.next_step().unwrap().contains("several patterns"), "{e:?}");
+        // Names before the first wildcard weigh nothing: 400 files in a deep directory are one pattern.
+        let names: Vec<String> = (0..400).map(|n| format!("f{n:03}.ts")).collect();
+        let listed = pattern(&format!("home/someone/projects/shop/src/components/{{{}}}", names.join(",")));
+        assert!(listed.intersect(&pattern("home/*/projects/**/f399.*")).is_some());
+        // The heaviest that is let pass, against itself.
+        let heaviest = |end: &str| pattern(&format!("{}{}*{end}", "{a*,?b*}".repeat(5), "*a".repeat(64)));
+        let (found, work) = work::of(|| heaviest("z").intersect(&heaviest("y")));
+        assert_eq!((found, work < 10 * 5000), (None, true), "{work}");
+        // Without a star there is no short way.
+        let fixed = pattern(&format!("{}{}z", "{?,[a-c]}".repeat(5), "[bc]".repeat(130)));
+        let (found, work) = work::of(|| heaviest("z").intersect(&fixed));
+        assert_eq!(found, None);
+        assert!(work > 5000 && work < 8 * 5000 * 5000, "{work}");
     }
 
     #[test]

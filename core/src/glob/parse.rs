@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Class, FilePattern, Seg, Tok};
+use super::{Class, FilePattern, Seg, Tok, work};
 use crate::error::{Error, Result};
 
 const MAX_BYTES: usize = 4096;
 const MAX_EXPANSIONS: usize = 1000;
 /// Bounds the memory and time of patterns like `{a,b,…}/` before a long tail, which expansion multiplies.
-const MAX_EXPANDED: usize = 65_536;
+const MAX_EXPANDED: usize = 32_768;
+/// The same from the first wildcard on, of all alternatives together. What stands before is compared as names; behind it,
+/// comparing two patterns takes time of the product of these sizes. Without braces every pattern fits.
+const MAX_WILD: usize = 5000;
 /// Braces are parsed by recursion; nobody nests this deep.
 const MAX_DEPTH: usize = 16;
 /// No filesystem in use has longer file names. It also bounds the product of two segments.
@@ -54,6 +57,7 @@ pub(super) fn parse(text: &str) -> Result<FilePattern> {
     let braces = nodes.iter().any(|n| matches!(n, Node::Alt(_)));
     let mut alternatives: Vec<Vec<Seg>> = Vec::with_capacity(count);
     let mut all_plain = true;
+    let mut wild = 0;
     for pieces in expand(&nodes) {
         let (segs, plain) = segments(text, &pieces)?;
         if braces && matches!(segs[..], [Seg::Deep]) && plain {
@@ -61,9 +65,20 @@ pub(super) fn parse(text: &str) -> Result<FilePattern> {
                 .hint("fill the alternative, or write '**' for everything"));
         }
         all_plain &= plain;
+        wild += size_from_first_wildcard(&segs);
         if !alternatives.contains(&segs) {
             alternatives.push(segs);
         }
+    }
+    if wild > MAX_WILD {
+        return Err(wrong(
+            text,
+            &format!(
+                "expands to {} alternatives of {wild} characters from their first wildcards on, over the limit of {MAX_WILD}",
+                alternatives.len()
+            ),
+        )
+        .hint("use '*' or '**' in place of some of the braces, or give several patterns"));
     }
     let text = canonical(&nodes, all_plain);
     check_length(&text)?;
@@ -234,6 +249,7 @@ pub(super) fn common_ranges(a: &[(u32, u32)], b: &[(u32, u32)]) -> Vec<(u32, u32
     let (mut i, mut j) = (0, 0);
     let mut out = Vec::new();
     while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        work::steps(1);
         let (first, last) = (x.0.max(y.0), x.1.min(y.1));
         if first <= last {
             out.push((first, last));
@@ -243,7 +259,7 @@ pub(super) fn common_ranges(a: &[(u32, u32)], b: &[(u32, u32)]) -> Vec<(u32, u32
     out
 }
 
-/// How many alternatives a sequence expands to and how many tokens they have together.
+/// How many alternatives a sequence expands to and how many tokens they have together; a class counts as its ranges.
 fn measure(nodes: &[Node]) -> (usize, usize) {
     let (mut count, mut size) = (1usize, 0usize);
     for node in nodes {
@@ -252,6 +268,7 @@ fn measure(nodes: &[Node]) -> (usize, usize) {
                 .iter()
                 .map(|b| measure(b))
                 .fold((0usize, 0usize), |(c, s), (c2, s2)| (c.saturating_add(c2), s.saturating_add(s2))),
+            Node::Class(Class(ranges), _) => (1, ranges.len()),
             _ => (1, 1),
         };
         size = size.saturating_mul(c).saturating_add(s.saturating_mul(count));
@@ -276,6 +293,17 @@ fn expand(nodes: &[Node]) -> Vec<Vec<Piece>> {
         done.iter_mut().for_each(|head| head.push(piece.clone()));
     }
     done
+}
+
+/// What one alternative adds to the work of a comparison.
+fn size_from_first_wildcard(segs: &[Seg]) -> usize {
+    let token = |tok: &Tok| if let Tok::Class(Class(ranges)) = tok { ranges.len() } else { 1 };
+    let segment = |seg: &Seg| match seg {
+        Seg::Deep => 1,
+        Seg::Lit(name) => name.chars().count() + 1,
+        Seg::Glob(toks) => toks.iter().map(token).sum::<usize>() + 1,
+    };
+    segs.iter().skip_while(|seg| matches!(seg, Seg::Lit(_))).map(segment).sum()
 }
 
 /// The segments of one alternative, and whether it is plain.

@@ -72,6 +72,59 @@ pub(crate) fn private(options: &mut std::fs::OpenOptions) {
     let _ = options;
 }
 
+/// For a file that stands beside the database: only we can read it, and opening it neither follows a symbolic link nor waits
+/// for the other end of a pipe that somebody put there.
+pub(crate) fn beside(options: &mut std::fs::OpenOptions) {
+    private(options);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits() as i32);
+    }
+}
+
+/// Refuses a database that somebody else could have put there or could change, and sidecars (their whole paths) that are
+/// symbolic links or another user's. Its directory is nobody else's (see [`prepare_dir`]), but may have been open to others
+/// once. What isn't there yet is let pass; nothing is opened.
+#[cfg(unix)]
+pub(crate) fn check_files<'a>(database: &'a Path, sidecars: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let us = rustix::process::geteuid().as_raw();
+    let refused = |path: &Path, why: String, hint: String| {
+        let path = path.display().to_string();
+        Err(Error::new(ErrorKind::StorePermission, format!("{path} {why}")).with("path", path).hint(hint))
+    };
+    let elsewhere = "or name another database with PORT_DADDY_DB or --db";
+    for path in std::iter::once(database).chain(sidecars) {
+        let Ok(found) = std::fs::symlink_metadata(path) else { continue };
+        if found.is_symlink() {
+            let why = "is a symbolic link, which none of the files beside the database may be".to_owned();
+            return refused(path, why, format!("remove the link, {elsewhere}"));
+        }
+        if found.uid() != us && found.uid() != 0 {
+            let why = format!("belongs to another user (uid {}; we are {us})", found.uid());
+            return refused(path, why, format!("look who put it there and remove it, {elsewhere}"));
+        }
+        let mode = found.mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            let why = format!("can be changed by other users (mode {mode:04o})");
+            return refused(path, why, format!("run chmod go-w {}, {elsewhere}", quoted(path)));
+        }
+        if path == database && !found.is_file() {
+            return Err(Error::new(ErrorKind::StoreCorrupt, format!("{} is no regular file", path.display()))
+                .with("path", path.display().to_string())
+                .hint("name another database with PORT_DADDY_DB or --db"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn check_files<'a>(_database: &'a Path, _sidecars: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    Ok(())
+}
+
 /// As a shell takes it.
 #[cfg(unix)]
 fn quoted(path: &Path) -> String {

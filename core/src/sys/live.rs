@@ -17,7 +17,7 @@
 //! death is declared on an error.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::process::{self, Alive, ProcessId};
@@ -50,6 +50,12 @@ fn maker(name: &str) -> Option<ProcessId> {
     parts.next().map(|_| id)
 }
 
+/// Whether a file may be one of ours, by its name. Others are left alone, and so are those in the making: they aren't locked
+/// yet, and would be taken for a leftover.
+pub(crate) fn is_name(name: &str) -> bool {
+    maker(name).is_some()
+}
+
 fn maker_lives(name: &str) -> bool {
     maker(name).is_some_and(|id| process::alive(&id) == Alive::Yes)
 }
@@ -64,7 +70,7 @@ impl LiveFile {
         let made = (|| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true);
-            super::filesystem::private(&mut options);
+            super::filesystem::beside(&mut options);
             let mut file = options.open(&temporary)?;
             file.try_lock()?;
             file.write_all(content)?;
@@ -111,9 +117,26 @@ impl Drop for LiveFile {
 
 fn create_dir(dir: &Path) -> std::io::Result<()> {
     match super::filesystem::private_dirs().create(dir) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        // Not through a symbolic link: what lies in somebody else's directory is no proof, and isn't ours to sweep.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.symlink_metadata()?.is_dir() => Ok(()),
         made => made,
     }
+}
+
+/// Far more than a live file says of itself.
+const MOST_BYTES: u64 = 4096;
+
+/// What a live file says.
+pub(crate) fn content(dir: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(&dir.join(name)).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    super::filesystem::beside(options.read(true));
+    options.open(path)
 }
 
 /// Whether a live file is held.
@@ -126,7 +149,7 @@ pub(crate) enum Probe {
 /// Whether any process holds the live file `name`, our own included. Removes what a dead owner left.
 pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
     let path = dir.join(name);
-    let file = match File::open(&path) {
+    let file = match open(&path) {
         Ok(file) => file,
         // An owner that goes in order takes its rows back first. If it runs on and the file isn't there, then someone
         // has removed it, or the whole directory.
@@ -244,6 +267,27 @@ mod tests {
             std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         left.sort();
         assert_eq!(left, [unfinished(&mine), live.name().to_owned(), "notes.txt".to_owned()]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_pipes_are_no_proofs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, linked, own) =
+            (dir.path().join("elsewhere"), dir.path().join("linked"), dir.path().join("own"));
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &linked).unwrap();
+        assert!(LiveFile::create(&linked, "a", b"").is_err());
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(elsewhere.join("precious"), "x").unwrap();
+        std::os::unix::fs::symlink(elsewhere.join("precious"), own.join("1-2-3-a")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(own.join("1-2-3-b")).status().unwrap().success());
+        assert_eq!((content(&own, "1-2-3-a"), content(&own, "1-2-3-b")), (None, Some(Vec::new())));
+        // Nobody is declared dead for what can't be looked at.
+        assert_eq!(probe(&own, "1-2-3-a"), Probe::Held);
+        probe(&own, "1-2-3-b");
+        assert!(elsewhere.join("precious").exists());
     }
 
     #[cfg(unix)]

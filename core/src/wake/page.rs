@@ -138,7 +138,7 @@ impl Drop for Counted<'_> {
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    crate::sys::filesystem::private(&mut options);
+    crate::sys::filesystem::beside(&mut options);
     options
 }
 
