@@ -45,6 +45,7 @@
 
 mod activity;
 mod agents;
+mod backup;
 mod caller;
 mod clock;
 mod coordinator;
@@ -81,9 +82,11 @@ mod wake;
 
 pub use activity::{Activity, ActivityFilter, ActivityFollower, ActivityList};
 pub use agents::{Agent, AgentFilter, AgentList, AgentState, Registration, Whoami};
+pub use backup::{Backup, BackupMade, Restore, Restored, restore};
 pub use caller::{Caller, Face, Named, Source, Surroundings};
 pub use clock::{Clock, SystemClock};
 pub use coordinator::{Coordinator, Options, ScopeChoice};
+pub use db::Progress;
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, FileClaim, Owner, Ownership};
 pub use fork::Fork;

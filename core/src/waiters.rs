@@ -125,6 +125,23 @@ fn living(tx: &Tx<'_>, found: Vec<Waiter>) -> Result<Vec<Waiter>> {
     Ok(living)
 }
 
+/// Removes the rows of those who don't wait any more. Whom they named, and what for.
+pub(crate) fn remove_dead(tx: &Tx<'_>) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for waiter in all(tx)? {
+        if !life::live_held(tx.liveness(), &waiter.live) && remove(tx, waiter.ticket)? {
+            removed.push(format!("{} for {}", waiter.agent.as_deref().unwrap_or("somebody"), waiter.name));
+        }
+    }
+    Ok(removed)
+}
+
+/// Everyone who is recorded as waiting, first come first.
+pub(crate) fn all(conn: &Connection) -> Result<Vec<Waiter>> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters ORDER BY ticket"))?;
+    Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
+}
+
 /// The living waiters of a kind, whatever their scope, first come first; the dead are removed.
 pub(crate) fn living_of_kind(tx: &Tx<'_>, kind: Kind) -> Result<Vec<Waiter>> {
     let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters WHERE kind = ?1 ORDER BY ticket"))?;

@@ -40,7 +40,7 @@ pub(crate) fn name_for(process: &ProcessId, unique: &str) -> String {
 }
 
 /// The process that made the file of that name, if it says so.
-fn maker(name: &str) -> Option<ProcessId> {
+pub(crate) fn maker(name: &str) -> Option<ProcessId> {
     let mut parts = name.splitn(4, '-');
     let id = ProcessId {
         pid: parts.next()?.parse().ok()?,
@@ -50,7 +50,8 @@ fn maker(name: &str) -> Option<ProcessId> {
     parts.next().map(|_| id)
 }
 
-fn maker_lives(name: &str) -> bool {
+/// Whether the process that a name from [`name_for`] names still runs.
+pub(crate) fn maker_lives(name: &str) -> bool {
     maker(name).is_some_and(|id| process::alive(&id) == Alive::Yes)
 }
 
@@ -124,6 +125,15 @@ pub(crate) enum Probe {
 
 /// Whether any process holds the live file `name`, our own included. Removes what a dead owner left.
 pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
+    look(dir, name, true)
+}
+
+/// The same, and leaves everything where it is.
+pub(crate) fn peek(dir: &Path, name: &str) -> Probe {
+    look(dir, name, false)
+}
+
+fn look(dir: &Path, name: &str, sweep: bool) -> Probe {
     let path = dir.join(name);
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -136,7 +146,7 @@ pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
     };
     match file.try_lock_shared() {
         Ok(()) => {
-            if still_at(&file, &path) && !maker_lives(name) {
+            if sweep && still_at(&file, &path) && !maker_lives(name) {
                 let _ = std::fs::remove_file(&path);
             }
             Probe::Gone

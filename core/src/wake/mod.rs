@@ -153,6 +153,17 @@ impl Wakes {
         }
     }
 
+    /// Tells everyone who sleeps on anything, in whatever process: all that they have read may have changed.
+    pub(crate) fn wake_all(&self) {
+        let Some(page) = self.page.read().clone() else { return };
+        for index in 0..WORDS as u16 {
+            // Also words that nobody sleeps on: somebody may have sampled one, and be reading now.
+            if (index == ANY || usize::from(index) >= FIRST_TOPIC) && page.advance(index) > 0 {
+                futex::wake(page.word(index));
+            }
+        }
+    }
+
     /// Sleeps until a word of the sample has changed, at most `timeout`. Whether one has. With polling it sleeps for a
     /// step at most and returns false: look each time, and keep the sample while nothing is there.
     ///

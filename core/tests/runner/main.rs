@@ -3,6 +3,8 @@
 
 mod activity;
 mod agents;
+#[cfg(target_os = "linux")]
+mod backup;
 #[cfg(all(portdaddy_faults, target_os = "linux"))]
 mod faults;
 mod files;
