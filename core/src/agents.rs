@@ -354,6 +354,28 @@ impl Coordinator {
         result
     }
 
+    /// Buries the dead, hands on what they held, and removes the rows of waits that have ended. What was done, in words.
+    pub(crate) fn tidy(&self) -> Result<Vec<String>> {
+        self.inner.db.write(Durability::Process, |tx| {
+            let ids: Vec<String> = tx
+                .prepare_cached("SELECT id FROM agents WHERE state = 'alive'")?
+                .query_map([], |r| r.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut done = Vec::new();
+            // Locks first: whoever is found dead there is buried there, and what it held is told.
+            let handed = crate::locks::settle_all(tx)?;
+            for id in ids {
+                if !check(tx, &id)? {
+                    done.push(format!("buried {id}, which is dead"));
+                }
+            }
+            done.extend(handed);
+            let ended = crate::waiters::remove_dead(tx)?;
+            done.extend(ended.into_iter().map(|wait| format!("removed the wait of {wait}, which has ended")));
+            Ok(done)
+        })
+    }
+
     /// Looks at every agent that is thought to live, and buries the dead.
     pub(crate) fn bury_the_dead(&self) -> Result<()> {
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());

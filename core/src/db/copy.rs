@@ -202,7 +202,6 @@ pub(crate) struct Staged {
     file: Partial,
     /// The schema that the backup had.
     pub(crate) schema: i64,
-    pub(crate) bytes: u64,
 }
 
 impl Staged {
@@ -222,7 +221,7 @@ impl Staged {
         };
         let damaged = |what: String| about(Error::new(ErrorKind::StoreCorrupt, what));
         let file = Partial::beside(db, random)?;
-        let (version, bytes) = {
+        let version = {
             let source = open_to_read(from).map_err(about)?;
             let version = schema::pragma(&source, "user_version").map_err(about)?;
             if schema::pragma(&source, "application_id").map_err(about)? != schema::APPLICATION_ID {
@@ -241,7 +240,8 @@ impl Staged {
                 .with("known", schema::VERSION)
                 .hint("upgrade port-daddy, then restore it: nothing was changed")
             })?;
-            (version, copy_pages(&source, file.path(), progress).map_err(about)?)
+            copy_pages(&source, file.path(), progress).map_err(about)?;
+            version
         };
         let conn = Connection::open_with_flags(file.path(), super::OPEN)?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
@@ -258,7 +258,7 @@ impl Staged {
         })();
         prepared.map_err(about)?;
         conn.close().map_err(|(_, e)| e)?;
-        Ok(Staged { file, schema: version, bytes })
+        Ok(Staged { file, schema: version })
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -62,6 +62,9 @@ mod futex {
 pub(crate) struct Topic(u16);
 
 impl Topic {
+    /// The doctor's, by which it measures how long a wake takes. No other topic has this word.
+    pub(crate) const DOCTOR: Topic = Topic(2);
+
     /// The word for what `parts` name. The same in all versions and processes: FNV-1a of 64 bits, the parts separated
     /// by a byte that UTF-8 doesn't have.
     pub(crate) fn of(parts: &[&str]) -> Topic {
