@@ -26,6 +26,8 @@ const OLDEST_SOUND_SQLITE: i32 = 3_051_003;
 const LITTLE_ROOM: u64 = 16 << 20;
 /// A log of this size has waited for a checkpoint for long.
 const LARGE_LOG: u64 = 64 << 20;
+/// A log of this size is not worth a word.
+const LITTLE_LOG: u64 = 64 << 10;
 /// How long what should pass at once may last before it is a finding.
 const MOMENT: Duration = Duration::from_millis(500);
 /// How often a wake is measured.
@@ -182,7 +184,7 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     ends.iter().map(|end| beside(path, end)).filter(|part| part.exists()).collect()
 }
 
-/// Whatever others may read or write of it.
+/// Whatever others may read or write of it by its own mode.
 #[cfg(unix)]
 fn too_open(path: &Path) -> Vec<PathBuf> {
     use std::os::unix::fs::MetadataExt;
@@ -218,9 +220,13 @@ fn permissions(path: &Path, dir: &Path) -> Check {
     let open = too_open(path);
     if let Some(part) = open.first() {
         let mode = std::fs::metadata(part).map_or(0, |found| found.mode() & 0o777);
-        let detail =
-            format!("{} of its files are open to others, {} by its mode {mode:03o}", open.len(), part.display());
-        return Check::new("permissions", false, detail).hint("pd doctor --fix");
+        let mut detail = format!("open to others: {} files, such as {} (mode {mode:03o})", open.len(), part.display());
+        // What nobody else can reach is only one chmod away from being read.
+        let closed = of_dir.mode() & 0o011 == 0;
+        if closed {
+            detail.push_str("; but the directory keeps them out");
+        }
+        return Check::new("permissions", closed, detail).hint("pd doctor --fix");
     }
     let mode = of_dir.mode() & 0o777;
     Check::good("permissions", format!("directory {mode:03o}, {} files for their owner alone", parts(path).len()))
@@ -656,7 +662,7 @@ fn fix_rows(pd: &Coordinator) -> Vec<Check> {
         Err(e) => fixed.push(Check::failed("fixed", &e)),
     }
     match pd.inner.db.empty_log() {
-        Ok((before, after)) if before > after => {
+        Ok((before, after)) if before > LITTLE_LOG && before > after => {
             fixed.push(Check::good(
                 "fixed",
                 format!("emptied the log: {} KiB, now {} KiB", before / 1024, after / 1024),

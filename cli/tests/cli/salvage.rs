@@ -1,7 +1,7 @@
 use crate::place::{Place, assert_run};
 
 /// Lets an agent work inside a process that others take for a coding harness, and that then ends.
-fn die_at_work(place: &Place, script: &str) {
+pub(crate) fn die_at_work(place: &Place, script: &str) {
     let harness = place.path("claude");
     std::os::unix::fs::symlink("/bin/sh", &harness).unwrap();
     let status = place.program(harness.to_str().unwrap()).args(["-c", &format!("{script}\ntrue")]).status().unwrap();

@@ -341,7 +341,7 @@ fn the_backups_dead_are_up_for_salvage_and_their_locks_are_free() {
     assert!(pd.lock_info("held-by-the-dead").unwrap().is_none());
     let dead = pd.salvage(&Default::default()).unwrap().items;
     assert_eq!(dead[0].agent, "worker");
-    pd.lock("held-by-the-dead", &LockOptions::default()).unwrap().unwrap();
+    pd.lock("held-by-the-dead", &LockOptions::default()).unwrap().unwrap().release().unwrap();
 }
 
 #[test]
