@@ -112,11 +112,11 @@ impl Coordinator {
     /// no backup, or if the database itself is damaged ([`restore`](crate::restore) then puts it aside); `STORE_NEWER`;
     /// other `STORE_*`.
     pub fn restore(&self, file: impl AsRef<Path>, options: &Restore) -> Result<Restored> {
-        let file = file.as_ref();
         self.inner.check_open()?;
-        check_source(file, self.path())?;
+        let file = self.inner.place.cwd.join(file);
+        check_source(&file, self.path())?;
         self.check_sound()?;
-        self.restore_into_sound(file, options)
+        self.restore_into_sound(&file, options)
     }
 
     fn restore_into_sound(&self, file: &Path, options: &Restore) -> Result<Restored> {
@@ -229,7 +229,7 @@ impl Coordinator {
 /// As [`Coordinator::restore`]; `NOT_OWNER` if a damaged database is open in other processes.
 pub fn restore(options: Options, file: impl AsRef<Path>, restore: &Restore) -> Result<Restored> {
     let path = options.database()?;
-    let file = file.as_ref();
+    let file = &options.standing()?.cwd.join(file);
     // A database that isn't there is made by opening it; not for a backup that isn't one.
     check_source(file, &path)?;
     let found = db::inspect(&path);

@@ -83,8 +83,9 @@ impl Check {
     }
 }
 
-/// Looks whether all is well: the library, the file, its place, who has it open, and who the caller is taken to be. Needs no
-/// open handle, so that a file that can't be opened is one of the answers. Changes nothing.
+/// Looks whether all is well: the library, the file, its place, and who the caller is taken to be. Needs no open handle, so
+/// that a file that can't be opened is one of the answers; and who has it open, and what the dead left, are others. Makes no
+/// database, and changes none.
 pub fn doctor(options: Options) -> Vec<Check> {
     examine(options, Examination::default())
 }

@@ -20,11 +20,11 @@ fn a_backup_is_made_looked_into_and_put_back() {
     let run = place.pd(&["restore", "backup.db"]);
     assert_eq!(run.exit, 0, "{}", run.shown());
     let db = place.path("db/port-daddy.db");
-    assert_eq!(run.stdout, format!("Restored {} from backup.db\n", db.display()));
+    assert_eq!(run.stdout, format!("Restored {} from {}\n", db.display(), to.display()));
     let kept = run.stderr.trim_end().strip_prefix("What it held before is in ").unwrap().to_owned();
     assert!(kept.starts_with(&format!("{}.before-restore-", db.display())), "{kept}");
     assert_eq!(place.ok(&["notes"]), "[tester] one\n[tester] two\n");
-    assert!(place.ok(&["log"]).ends_with("[tester] put back backup.db\n"));
+    assert!(place.ok(&["log"]).ends_with(&format!("[tester] put back {}\n", to.display())));
     let document = place.json(&["restore", &kept, "--no-keep"]);
     assert!(document["kept"].is_null() && document["was_damaged"] == false, "{document}");
     assert_eq!(place.ok(&["notes"]), "[tester] one\n[tester] two\n[tester] three\n");
