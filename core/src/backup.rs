@@ -233,19 +233,17 @@ pub fn restore(options: Options, file: impl AsRef<Path>, restore: &Restore) -> R
     // A database that isn't there is made by opening it; not for a backup that isn't one.
     check_source(file, &path)?;
     let found = db::inspect(&path);
-    let unknown = match &found {
-        Err(e) => e.kind() == ErrorKind::StoreCorrupt,
-        Ok(found) => found.version == 0 && !found.empty,
-    };
-    drop(found);
+    let unreadable = found.as_ref().is_err_and(|e| e.kind() == ErrorKind::StoreCorrupt);
+    // Another program's database is never put aside, whatever state it is in.
+    let foreign = found.is_ok_and(|found| !found.ours && !found.empty);
     // Only what SQLite says of the database itself is a reason to put it aside.
     let opened = Coordinator::open(options).and_then(|pd| pd.check_sound().map(|()| pd));
     let failed = match opened {
         Ok(pd) => return pd.restore_into_sound(file, restore),
-        Err(e) if e.kind() == ErrorKind::StoreCorrupt => e,
+        Err(e) if e.kind() == ErrorKind::StoreCorrupt && !foreign => e,
         Err(e) => return Err(e),
     };
-    if unknown && !restore.force {
+    if unreadable && !restore.force {
         return Err(Error::new(
             ErrorKind::StoreCorrupt,
             format!("{} isn't known for a database of port-daddy, or is badly damaged", path.display()),

@@ -119,15 +119,21 @@ fn at(path: &Path, options: Options, what: Examination) -> Vec<Check> {
     // Before a handle is opened here, which would be one of those that are found.
     let (processes, gate) = (processes(path), gate(path));
     // Only where that neither makes nor migrates anything.
-    let opened = is_current(path).then(|| Coordinator::open(options));
+    let filesystem = filesystem(dir);
+    let opened = (filesystem.ok && is_current(path)).then(|| Coordinator::open(options));
     if let (true, Some(Ok(pd))) = (what.fix, &opened) {
         checks.extend(fix_rows(pd));
     }
     if what.fix && checks.is_empty() {
         checks.push(Check::good("fixed", "nothing: there was nothing to mend"));
     }
-    checks.extend([filesystem(dir), room(dir), permissions(path, dir)]);
-    checks.extend(file(path, what.quick, moment, &*liveness));
+    let is_safe = filesystem.ok;
+    checks.extend([filesystem, room(dir), permissions(path, dir)]);
+    if is_safe {
+        checks.extend(file(path, what.quick, moment, &*liveness));
+    } else {
+        checks.push(Check::good("database", format!("{}, not opened there", path.display())));
+    }
     match &opened {
         None => {}
         Some(Err(e)) => checks.push(Check::failed("opening", e)),

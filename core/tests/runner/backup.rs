@@ -535,3 +535,32 @@ fn a_damaged_database_that_somebody_has_open_stays_where_it_is() {
     restore(store.options().agent("b"), &to, &Restore { force: true, ..Restore::default() }).unwrap();
     assert_eq!(notes(&store.open("a")).len(), 200);
 }
+
+#[test]
+fn another_programs_database_is_never_put_aside() {
+    let (store, other) = (TempStore::running(), TempStore::running());
+    let pd = store.open("a");
+    note(&pd, "one");
+    let to = file(&store, "backup");
+    pd.backup(&to, &Backup::default()).unwrap();
+    std::fs::create_dir(other.db().parent().unwrap()).unwrap();
+    std::fs::set_permissions(other.db().parent().unwrap(), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .unwrap();
+    for version in [0, 5] {
+        let theirs = rusqlite::Connection::open(other.db()).unwrap();
+        theirs.execute_batch(&format!("CREATE TABLE IF NOT EXISTS t (a); PRAGMA user_version = {version}")).unwrap();
+        drop(theirs);
+        let before = std::fs::read(other.db()).unwrap();
+        let force = Restore { force: true, ..Restore::default() };
+        let e = restore(other.options().agent("b"), &to, &force).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::StoreCorrupt, "{e:?}");
+        assert_eq!(std::fs::read(other.db()).unwrap(), before);
+    }
+    // What isn't even a database is put aside where that is asked for.
+    std::fs::write(other.db(), "no database\n".repeat(1000)).unwrap();
+    let e = restore(other.options().agent("b"), &to, &Restore::default()).unwrap_err();
+    assert!(e.kind() == ErrorKind::StoreCorrupt && e.next_step().unwrap().contains("--force"), "{e:?}");
+    let done = restore(other.options().agent("b"), &to, &Restore { force: true, ..Restore::default() }).unwrap();
+    assert!(std::fs::read_to_string(done.kept.unwrap()).unwrap().starts_with("no database"));
+    assert_eq!(notes(&other.open("c")), ["one"]);
+}
