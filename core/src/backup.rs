@@ -83,7 +83,7 @@ impl Coordinator {
     /// name only when it is whole; where anything fails, nothing is left. It can be opened as a database.
     ///
     /// Locks, waits and proofs of life are in it as they were at that moment. Whoever opens the file as a database finds
-    /// those whose processes are gone dead, and frees what they held.
+    /// those whose processes are gone dead, and frees what they held. A fork waits until the copy is made.
     ///
     /// # Errors
     /// `INVALID` if the file exists and `force` isn't given, or is part of a database in use; `STORE_CORRUPT` if the
@@ -105,7 +105,7 @@ impl Coordinator {
     /// salvage. An older backup is migrated on the way.
     ///
     /// It is one transaction: who is killed in it has changed nothing. Writers wait meanwhile, and fail with `STORE_BUSY`
-    /// after 5 s. A copy of what was there before is kept beside the database.
+    /// after 5 s, which a database of several hundred MiB takes. A copy of what was there before is kept beside the database.
     ///
     /// # Errors
     /// `NOT_OWNER` if living agents hold locks or wait, and `force` isn't given; `STORE_CORRUPT` if the file is damaged or
@@ -123,10 +123,12 @@ impl Coordinator {
         let inputs = self.inner.db.inputs();
         let staged = Staged::of(file, self.path(), &*inputs.random, &options.progress)?;
         let kept = (!options.no_keep).then(|| kept_name(self.path(), inputs.clock.wall_ms()));
+        let mut copied = false;
         let done = self.inner.db.replace(&staged, |replacing| {
             self.settle(replacing, options.force)?;
             if let Some(kept) = &kept {
                 replacing.keep(kept)?;
+                copied = true;
             }
             let seq = replace_rows(replacing.conn(), file)?;
             replacing.part(|tx| {
@@ -151,7 +153,7 @@ impl Coordinator {
             }),
             Err(e) => {
                 // What nobody changed needs no copy.
-                kept.iter().for_each(|kept| drop(std::fs::remove_file(kept)));
+                kept.filter(|_| copied).iter().for_each(|kept| drop(std::fs::remove_file(kept)));
                 Err(e)
             }
         }

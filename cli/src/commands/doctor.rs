@@ -22,7 +22,7 @@ use crate::output::{Outcome, Painted, escape};
   pd doctor --quick
   pd doctor --json | jq '.[] | select(.ok | not)'")]
 pub(crate) struct Args {
-    /// Leave out reading the whole file, which takes about 2 seconds a GB
+    /// Leave out reading the whole file, which takes seconds where that has a GB
     #[arg(long)]
     quick: bool,
     /// Mend what is safe to mend
@@ -43,7 +43,7 @@ pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
             writeln!(out, "{} {}: {}", Painted(word, colour), escape(&check.name), escape(&check.detail))
         })
     })?;
-    for check in checks.iter() {
+    for check in &checks {
         if let Some(hint) = &check.hint {
             app.ui.hint(format_args!("{}: {}", escape(&check.name), escape(hint)));
         }

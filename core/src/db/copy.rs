@@ -1,8 +1,9 @@
 //! Copies of the whole file: out of a database that others write to, and back into it.
 //!
 //! Out: SQLite's backup API on a connection of its own, page by page, inside one read snapshot. Whoever writes meanwhile
-//! appends to the WAL and isn't seen; nothing is begun anew, however much is written. (`VACUUM INTO` reads a snapshot,
-//! too, but builds every table and index again: two to three times as long, and it can't say how far it is.)
+//! appends to the WAL and isn't seen; nothing is begun anew, however much is written. (`VACUUM INTO` reads a snapshot, too,
+//! but builds every table and index again, can't say how far it is, and was no faster: 3.2 s for 465 MiB, where this took 2.7
+//! with a look over the copy.)
 //!
 //! Back: never by putting another file in place, which whoever has the old one open would go on to write to. The rows are
 //! replaced in one write transaction, under the gate. Whoever is killed in it has changed nothing; a reader has the old
@@ -338,9 +339,14 @@ impl Replacing<'_> {
     pub(crate) fn keep(&self, target: &Path) -> Result<()> {
         // A connection of its own sees the last commit, and nobody can make another meanwhile.
         let before = schema::connect(&self.db.path)?;
-        let file = Partial::beside(target, &*self.db.inputs.random)?;
+        // Of the database's own name, so that what a killed process left of it is swept.
+        let file = Partial::beside(&self.db.path, &*self.db.inputs.random)?;
         copy_pages(&before, file.path(), &Progress::default())?;
-        file.become_file(target, false).map(|_| ())
+        if file.become_file(target, false)? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::StoreIo, format!("{} was made by somebody else just now", target.display()))
+            .hint("try again"))
     }
 }
 

@@ -185,6 +185,8 @@ fn a_restore_killed_at_any_moment_has_changed_nothing_or_everything() {
     note(&pd, "goes on").unwrap();
     woken.resume();
     assert_eq!(woken.said(), "survived");
+    let left = others(&store);
+    assert!(left.iter().all(|name| !name.contains("partial")), "{left:?}");
 }
 
 #[test]
