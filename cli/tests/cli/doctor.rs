@@ -259,3 +259,22 @@ fn fixing_empties_the_log() {
     says(&place, &["doctor", "--fix"], 0, "fixed", "emptied the log: ");
     assert!(db(&place, "-wal").metadata().unwrap().len() < before);
 }
+
+#[test]
+fn a_process_that_has_loaded_two_copies_is_named() {
+    let place = Place::new();
+    place.ok(&["note", "one"]);
+    // Two libraries that are nothing but their names; whoever builds this has the linker.
+    let made = place.sh("for n in 1 2; do mkdir $n && echo | cc -shared -x c - -o $n/port_daddy.so || exit 1; done");
+    assert_eq!(made.exit, 0, "{}", made.shown());
+    let both = [1, 2].map(|n| place.cwd().join(format!("{n}/port_daddy.so")).display().to_string()).join(" ");
+    let mut command = place.command(&["sub", "nothing"]);
+    let waiting = Other(command.env("LD_PRELOAD", &both).stdout(Stdio::null()).spawn().unwrap());
+    place.until_waiting(1);
+    let words = format!("process {} (", waiting.0.id());
+    let run = says(&place, &["doctor"], 0, "second copy", &words);
+    assert!(
+        line(&run, "second copy")
+            .contains(&format!("has loaded 2 copies of port-daddy: {}", both.replace(' ', " and ")))
+    );
+}

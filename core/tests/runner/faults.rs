@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use portdaddy_core::{
     Backup, Coordinator, ErrorKind, LockOptions, NewNote, NoteFilter, Options, Publish, Replay, Restore, Subscribe,
-    Wait,
+    Wait, restore,
 };
 use portdaddy_testutil::{Process, Role, TempStore};
 use serde_json::json;
@@ -26,6 +26,11 @@ fn notes(pd: &Coordinator) -> Vec<String> {
 #[test]
 fn child() {
     let Some(role) = Role::of_this_process() else { return };
+    if role.name == "put-aside" {
+        // Nobody may have a damaged database open.
+        restore(role.options(), role.db.with_file_name("backup"), &Restore::default()).unwrap();
+        return role.say("survived");
+    }
     let pd = role.open();
     match role.name.as_str() {
         "open" => {}
@@ -208,4 +213,33 @@ fn stopped_in_a_restore_it_delays_writers_for_a_bounded_time_and_readers_not_at_
     assert_eq!(child.said(), "survived");
     assert_eq!(notes(&pd), ["one"]);
     note(&pd, "after").unwrap();
+}
+
+#[test]
+fn killed_while_a_damaged_database_is_put_aside_its_name_always_has_one() {
+    let store = TempStore::running();
+    let to = store.db().with_file_name("backup");
+    {
+        let pd = store.open("parent");
+        for _ in 0..100 {
+            note(&pd, &"x".repeat(1_000)).unwrap();
+        }
+        pd.backup(&to, &Backup::default()).unwrap();
+        note(&pd, "in the log").unwrap();
+    }
+    let mut bytes = std::fs::read(&to).unwrap();
+    let quarter = bytes.len() / 4;
+    bytes[quarter..3 * quarter].fill(0x5a);
+    std::fs::write(store.db(), &bytes).unwrap();
+    for fault in ["copying=kill", "copied=kill"] {
+        assert!(!armed(&store, "put-aside", fault).ended());
+        assert_eq!(std::fs::read(store.db()).unwrap(), bytes, "{fault}");
+    }
+    let mut child = store.child(CHILD, "put-aside", "child");
+    assert_eq!(child.said(), "survived");
+    assert_eq!(notes(&store.open("parent")), vec!["x".repeat(1_000); 20], "the newest of the backup");
+    let left = others(&store);
+    assert!(left.iter().all(|name| !name.contains("partial")), "{left:?}");
+    let kept = |name: &&String| name.contains("before-restore") && name.ends_with("-wal");
+    assert_eq!(left.iter().filter(kept).count(), 1, "the log is with the first copy: {left:?}");
 }
