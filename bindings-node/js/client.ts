@@ -21,6 +21,7 @@ import type {
   Briefing,
   ChannelFilter,
   ChannelList,
+  BackupMade,
   Check,
   ClaimedFiles,
   ClaimFiles,
@@ -50,6 +51,7 @@ import type {
   SalvageList,
   ServiceFilter,
   ServiceList,
+  Restored,
   Session,
   SessionDetail,
   SessionFilter,
@@ -634,6 +636,34 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
    */
   async doctor(): Promise<Check[]> {
     return await this.#call('doctor', []);
+  }
+
+  /**
+   * Copies the database into `file`, consistent as of one moment while others go on to write: everything committed before the
+   * call is in it. With `force` it replaces a file that is there. A call of this client that comes after it waits for it.
+   *
+   * Rejects with INVALID if the file exists and `force` isn't given, or is part of a database in use; STORE_CORRUPT if the
+   * database is damaged; STORE_FULL and other STORE_*.
+   */
+  async backup(file: string, options: { force?: boolean | undefined } = {}): Promise<BackupMade> {
+    const { force = false } = only('backup', options, ['force']);
+    return await this.#call('backup', [file, force]);
+  }
+
+  /**
+   * Replaces what the database holds by what a backup holds, while other processes have it open. They go on with what was
+   * restored. Locks, waits and living agents stay as they are now, and tokens and positions go on to rise. A copy of what was
+   * there before is kept beside the database, unless `keep` is false.
+   *
+   * Rejects with NOT_OWNER if living agents hold locks or wait, and `force` isn't given; STORE_CORRUPT if the file is damaged
+   * or no backup, or if the database itself is damaged; STORE_NEWER; NOT_FOUND; other STORE_*.
+   */
+  async restore(
+    file: string,
+    options: { force?: boolean | undefined; keep?: boolean | undefined } = {},
+  ): Promise<Restored> {
+    const { force = false, keep = true } = only('restore', options, ['force', 'keep']);
+    return await this.#call('restore', [file, force, !keep]);
   }
 
   /**

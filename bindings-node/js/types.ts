@@ -238,6 +238,32 @@ export interface Whoami {
   db: string;
 }
 
+/** A backup that was made. */
+export interface BackupMade {
+  /** The file. */
+  file: string;
+  /** Its size. */
+  bytes: number;
+  /** The last place in the order of commits that is in it: everything up to there is, and nothing after. */
+  seq: number;
+}
+
+/** A backup that was restored. */
+export interface Restored {
+  /** The database. */
+  db: string;
+  /** The backup. */
+  file: string;
+  /** The copy of what the database held before. */
+  kept: string | null;
+  /** The schema that the backup had. */
+  schema: number;
+  /** The last place in the order of commits that the backup had. */
+  seq: number;
+  /** Whether the database was damaged, and so was put aside as a whole. */
+  wasDamaged: boolean;
+}
+
 /**
  * How a caller was found.
  *
@@ -250,6 +276,18 @@ export interface Whoami {
  * - `nobody`: Not found.
  */
 export type Source = 'named' | 'environment' | 'harness_session' | 'harness_process' | 'shell' | 'instance' | 'nobody';
+
+/** One thing that was looked at. */
+export interface Check {
+  /** What: `integrity`, `filesystem`. */
+  name: string;
+  /** Whether it is as it should be. With a hint as well, it is worth knowing all the same. */
+  ok: boolean;
+  /** What was found. */
+  detail: string;
+  /** What to do about it. */
+  hint: string | null;
+}
 
 /** What to claim. */
 export interface ClaimFiles {
@@ -881,18 +919,6 @@ export interface AgentCounts {
   stale: number;
   /** Dead. */
   dead: number;
-}
-
-/** One thing that was looked at. */
-export interface Check {
-  /** What: `integrity`, `filesystem`. */
-  name: string;
-  /** Whether it is as it should be. */
-  ok: boolean;
-  /** What was found. */
-  detail: string;
-  /** What to do about it. */
-  hint: string | null;
 }
 
 /** What the database holds, whatever the scope. */

@@ -7,6 +7,7 @@
 
 mod activity;
 mod agents;
+mod backup;
 mod call;
 mod client;
 mod error;
@@ -39,6 +40,7 @@ const OPERATIONS: &[&[Operation]] = &[
     salvage::OPERATIONS,
     activity::OPERATIONS,
     status::OPERATIONS,
+    backup::OPERATIONS,
     stream::OPERATIONS,
     client::OPERATIONS,
 ];

@@ -69,7 +69,11 @@ test('the_state_of_the_whole_is_counted', async (t) => {
 
 test('the_doctor_finds_a_sound_store_sound_and_tells_why_another_is_not', async (t) => {
   const store = new Store(t);
-  const checks = await store.open('a').doctor();
+  const pd = store.open('a');
+  // A store that isn't there yet isn't made by looking.
+  assert.ok((await pd.doctor()).every((check) => check.ok && check.name !== 'integrity'));
+  await pd.note('x');
+  const checks = await pd.doctor();
   for (const name of ['sqlite', 'database', 'integrity', 'filesystem', 'permissions', 'writing', 'wake', 'caller', 'leftovers']) {
     const check = checks.find((c) => c.name === name);
     assert.ok(check?.ok && check.detail && check.hint === null, JSON.stringify(check ?? name));

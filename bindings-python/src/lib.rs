@@ -7,6 +7,7 @@ mod activity;
 mod agents;
 mod aio;
 mod args;
+mod backup;
 mod client;
 mod error;
 mod files;

@@ -5,13 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use portdaddy_core::{Clock, Coordinator, Error, ErrorKind, SystemClock};
+use portdaddy_core::{Clock, Coordinator, Error, ErrorKind, Progress, SystemClock};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -188,6 +188,16 @@ impl Ui {
         text.lines().for_each(|line| say("", None, &escape(line)));
     }
 
+    /// Shows after a second how far a copy is, until the guard is dropped: anew each half second on a terminal.
+    pub(crate) fn while_copying(&self, doing: &'static str, progress: Progress) -> Copying {
+        if self.mode != Mode::People {
+            return Copying(None);
+        }
+        let (done, over) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || show(doing, &progress, &over));
+        Copying(Some((done, thread)))
+    }
+
     /// What was wrong, in words or as a document.
     pub(crate) fn error(&mut self, error: &Error) {
         if self.mode == Mode::Json {
@@ -236,6 +246,41 @@ impl Patience {
             }
         });
         Self { _done: Some(done) }
+    }
+}
+
+/// A copy that shows how far it is.
+pub(crate) struct Copying(Option<(Sender<()>, std::thread::JoinHandle<()>)>);
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        if let Some((done, thread)) = self.0.take() {
+            drop(done);
+            // Its last line is gone before anything else is said.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn show(doing: &str, progress: &Progress, over: &mpsc::Receiver<()>) {
+    let is_terminal = io::stderr().is_terminal();
+    let mut pause = SILENT_WAIT;
+    while over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        let (done, all) = progress.bytes();
+        let text = match (done.checked_mul(100).unwrap_or(0)).checked_div(all) {
+            Some(100) => format!("{doing}: {} MiB copied, looking whether all is sound", all >> 20),
+            Some(percent) => format!("{doing}: {percent} % of {} MiB", all >> 20),
+            None => doing.to_owned(),
+        };
+        if !is_terminal {
+            say("", None, &text);
+            return;
+        }
+        let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
+        pause = SILENT_WAIT / 2;
+    }
+    if is_terminal && pause != SILENT_WAIT {
+        let _ = write!(io::stderr().lock(), "\r\x1b[K");
     }
 }
 

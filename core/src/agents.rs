@@ -287,7 +287,7 @@ impl Coordinator {
         if seen.state != AgentState::Dead || seen.died_ms.is_some() {
             return Ok(seen);
         }
-        self.bury(&[seen.id], &[])?;
+        self.bury(&[seen.id], false)?;
         look()
     }
 
@@ -356,10 +356,32 @@ impl Coordinator {
         result
     }
 
+    /// Buries the dead, hands on what they held, and removes the rows of waits that have ended. What was done, in words.
+    pub(crate) fn tidy(&self) -> Result<Vec<String>> {
+        self.inner.db.write(Durability::Process, |tx| {
+            let ids: Vec<String> = tx
+                .prepare_cached("SELECT id FROM agents WHERE state = 'alive'")?
+                .query_map([], |r| r.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut done = Vec::new();
+            // Locks first: whoever is found dead there is buried there, and what it held is told.
+            let handed = crate::locks::settle_all(tx)?;
+            for id in ids {
+                if !check(tx, &id)? {
+                    done.push(format!("buried {id}, which is dead"));
+                }
+            }
+            done.extend(handed);
+            let ended = waiters::remove_dead(tx)?;
+            done.extend(ended.into_iter().map(|wait| format!("removed the wait of {wait}, which has ended")));
+            Ok(done)
+        })
+    }
+
     /// Looks at every agent that is thought to live, and buries the dead.
     pub(crate) fn bury_the_dead(&self) -> Result<()> {
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
-        let (dead, gone) = self.inner.db.read(|conn| {
+        let (dead, waits_ended) = self.inner.db.read(|conn| {
             let ids: Vec<String> = conn
                 .prepare_cached("SELECT id FROM agents WHERE state = 'alive'")?
                 .query_map([], |r| r.get(0))?
@@ -370,20 +392,22 @@ impl Coordinator {
                     dead.push(id);
                 }
             }
-            Ok((dead, waiters::of_the_dead(conn, &*inputs.liveness)?))
+            Ok((dead, waiters::any_dead(conn, &*inputs.liveness)?))
         })?;
         sys::live::sweep(&self.inner.db.live_dir());
-        if dead.is_empty() && gone.is_empty() { Ok(()) } else { self.bury(&dead, &gone) }
+        if dead.is_empty() && !waits_ended { Ok(()) } else { self.bury(&dead, waits_ended) }
     }
 
-    /// Buries whoever of these is dead, and ends the waits of processes that are gone. Where the file can't be written now, they stay for the next to bury: that is no
-    /// reason to refuse a look.
-    fn bury(&self, ids: &[String], gone: &[i64]) -> Result<()> {
+    /// Buries whoever of these is dead, and, where there are some, removes the waits of processes that are gone. Where the file
+    /// can't be written now, they stay for the next to bury: that is no reason to refuse a look.
+    fn bury(&self, ids: &[String], waits_ended: bool) -> Result<()> {
         use ErrorKind::{StoreFull, StoreNewer, StorePermission, StoreReadOnly};
         let buried = self.inner.db.write(Durability::Process, |tx| {
             ids.iter().try_for_each(|id| check(tx, id).map(|_| ()))?;
-            // The name of a live file is never used again: what is gone stays gone.
-            gone.iter().try_for_each(|ticket| waiters::remove_dead(tx, *ticket))
+            if waits_ended {
+                waiters::remove_dead(tx)?;
+            }
+            Ok(())
         });
         match buried {
             Err(e) if matches!(e.kind(), StoreFull | StoreNewer | StorePermission | StoreReadOnly) => Ok(()),

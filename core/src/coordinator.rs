@@ -147,12 +147,55 @@ impl Options {
         crate::db::absolute(&self.cwd.as_ref().map_or(path.clone(), |cwd| cwd.join(&path)))
     }
 
+    /// Who calls, and where the call stands. Nothing is opened or made.
+    pub(crate) fn standing(&self) -> Result<Standing> {
+        let cwd = match &self.cwd {
+            Some(cwd) => cwd.clone(),
+            None => std::env::current_dir().map_err(|e| {
+                Error::invalid(format!("the working directory can't be read: {e}"))
+                    .hint("change to a directory that exists")
+            })?,
+        };
+        let mut caller = caller::resolve(self.face, &self.named, &self.around)?;
+        if caller.source == Source::Instance && caller.agent.is_none() {
+            caller.agent = Some(format!("sdk-{}", short(&*self.random, 6)));
+        }
+        let place = Place::of(&cwd)?;
+        let scope = match &self.scope {
+            ScopeChoice::Named(name) => Scope::named(name)?,
+            ScopeChoice::Global => Scope::global(),
+            ScopeChoice::Here => match (self.around.env)("PORT_DADDY_SCOPE").filter(|s| !s.is_empty()) {
+                Some(name) => Scope::named(&name).map_err(|e| caller::in_env("PORT_DADDY_SCOPE", &e))?,
+                None => place.scope(),
+            },
+        };
+        Ok(Standing { cwd, caller, place, scope })
+    }
+
+    /// The moment, as a handle opened with these options sees it.
+    pub(crate) fn clock_now(&self) -> (i64, i64) {
+        (self.clock.wall_ms(), self.clock.awake_ms())
+    }
+
+    /// Who tells whether a proof of life holds, and leaves everything where it is.
+    pub(crate) fn looking(&self, live_dir: PathBuf) -> Arc<dyn Liveness> {
+        self.liveness.clone().unwrap_or_else(|| Arc::new(SystemLiveness::that_only_looks(live_dir)))
+    }
+
     /// Polls instead of sleeping on shared memory; without it `PORT_DADDY_WAKE=poll` decides.
     #[must_use]
     pub fn poll(mut self, poll: bool) -> Self {
         self.poll = Some(poll);
         self
     }
+}
+
+/// Who calls, and where the call stands.
+pub(crate) struct Standing {
+    pub(crate) cwd: PathBuf,
+    pub(crate) caller: Caller,
+    pub(crate) place: Place,
+    pub(crate) scope: Scope,
 }
 
 /// A handle on the shared database, for one caller in one scope. Cheap to clone, `Send` and `Sync`; every method
@@ -201,11 +244,11 @@ impl fmt::Debug for Coordinator {
 
 /// What a live file says of itself, so that a second copy of this library in one process can be named.
 #[derive(Serialize, Deserialize)]
-struct Presence {
-    pid: u32,
-    start: u64,
-    namespace: u64,
-    version: String,
+pub(crate) struct Presence {
+    pub(crate) pid: u32,
+    pub(crate) start: u64,
+    pub(crate) namespace: u64,
+    pub(crate) version: String,
 }
 
 /// How many live files of others one opening looks at, to remove what the killed left.
@@ -223,28 +266,9 @@ impl Coordinator {
     /// name two callers; `SECOND_COPY` where another copy of this library in the process has the file open; `STORE_*`
     /// where the file can't be used.
     pub fn open(options: Options) -> Result<Self> {
-        let Options { db, named, scope, cwd, face, around, clock, random, liveness, poll } = options;
-        let cwd = match cwd {
-            Some(cwd) => cwd,
-            None => std::env::current_dir().map_err(|e| {
-                Error::invalid(format!("the working directory can't be read: {e}"))
-                    .hint("change to a directory that exists")
-            })?,
-        };
+        let Standing { cwd, caller, place, scope } = options.standing()?;
+        let Options { db, face, around, clock, random, liveness, poll, .. } = options;
         let path = database_path(db, &around)?;
-        let mut caller = caller::resolve(face, &named, &around)?;
-        if caller.source == Source::Instance && caller.agent.is_none() {
-            caller.agent = Some(format!("sdk-{}", short(&*random, 6)));
-        }
-        let place = Place::of(&cwd)?;
-        let scope = match scope {
-            ScopeChoice::Named(name) => Scope::named(&name)?,
-            ScopeChoice::Global => Scope::global(),
-            ScopeChoice::Here => match (around.env)("PORT_DADDY_SCOPE").filter(|s| !s.is_empty()) {
-                Some(name) => Scope::named(&name).map_err(|e| caller::in_env("PORT_DADDY_SCOPE", &e))?,
-                None => place.scope(),
-            },
-        };
         let poll = match (poll, (around.env)("PORT_DADDY_WAKE").filter(|how| !how.is_empty())) {
             (Some(poll), _) => poll,
             (None, None) => false,

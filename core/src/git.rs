@@ -42,6 +42,12 @@ pub struct WorkLeft {
     pub truncated: bool,
 }
 
+/// The version of git, or why there is none. Takes at most `limit`.
+pub(crate) fn version(limit: Duration) -> Result<String, String> {
+    let git = Git { worktree: Path::new("/"), limit, deadline: Instant::now() + limit };
+    git.run(&["version"]).map(|said| said.text.trim().to_owned())
+}
+
 /// Looks at the work left in `worktree`. Takes at most `limit`, and then tells what it got.
 pub(crate) fn work_left(worktree: &Path, limit: Duration) -> WorkLeft {
     let mut left = WorkLeft { worktree: worktree.display().to_string(), ..WorkLeft::default() };

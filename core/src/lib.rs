@@ -45,10 +45,12 @@
 
 mod activity;
 mod agents;
+mod backup;
 mod caller;
 mod clock;
 mod coordinator;
 mod db;
+mod doctor;
 mod error;
 mod fault;
 mod files;
@@ -84,9 +86,12 @@ mod wake;
 
 pub use activity::{Activity, ActivityFilter, ActivityFollower, ActivityList};
 pub use agents::{Agent, AgentFilter, AgentList, AgentState, Registration, Whoami};
+pub use backup::{Backup, BackupMade, Restore, Restored, restore};
 pub use caller::{Caller, Face, Named, Source, Surroundings};
 pub use clock::{Clock, SystemClock};
 pub use coordinator::{Coordinator, Options, ScopeChoice};
+pub use db::Progress;
+pub use doctor::{Check, Examination, doctor, examine};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, FileClaim, Owner, Ownership};
 pub use fork::Fork;
@@ -106,7 +111,7 @@ pub use scope::{Place, Repository, Scope};
 pub use sessions::{
     EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, SessionStatus, StartedSession,
 };
-pub use status::{AgentCounts, Check, Status, Waiting, doctor};
+pub use status::{AgentCounts, Status, Waiting};
 pub use stream::{Item, Stream, StreamSource};
 pub use subscription::{Delivery, Event, Replay, Subscribe, Subscription, Warning, WarningCode};
 pub use tasks::Worker;

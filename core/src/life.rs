@@ -92,12 +92,19 @@ pub trait Liveness: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct SystemLiveness {
     live_dir: PathBuf,
+    /// Removes the live files that the dead left, as it meets them.
+    sweeps: bool,
 }
 
 impl SystemLiveness {
     /// For the proofs of the database whose live files are in `live_dir`.
     pub fn new(live_dir: impl Into<PathBuf>) -> Self {
-        Self { live_dir: live_dir.into() }
+        Self { live_dir: live_dir.into(), sweeps: true }
+    }
+
+    /// One who only looks.
+    pub(crate) fn that_only_looks(live_dir: impl Into<PathBuf>) -> Self {
+        Self { live_dir: live_dir.into(), sweeps: false }
     }
 }
 
@@ -112,7 +119,8 @@ impl Liveness for SystemLiveness {
         }
         if !proof.live.is_empty() {
             // A locked file tells by itself, whatever the boot: locks don't outlive the machine.
-            return match sys::live::probe(&self.live_dir, &proof.live) {
+            let look = if self.sweeps { sys::live::probe } else { sys::live::peek };
+            return match look(&self.live_dir, &proof.live) {
                 sys::live::Probe::Held => Holds::Yes,
                 sys::live::Probe::Gone => Holds::No,
             };

@@ -126,36 +126,38 @@ fn living(tx: &Tx<'_>, found: Vec<Waiter>) -> Result<Vec<Waiter>> {
     Ok(living)
 }
 
+/// Whether there are rows of those who don't wait any more.
+pub(crate) fn any_dead(conn: &Connection, liveness: &dyn life::Liveness) -> Result<bool> {
+    let dead = |waiter: &Waiter| !life::live_held(liveness, &waiter.live);
+    Ok(all(conn)?.iter().any(dead) && !crate::fault::broken("waiter"))
+}
+
+/// Removes the rows of those who don't wait any more. Whom they named, and what for. Who is first in a queue by that watches
+/// the holder from now on.
+pub(crate) fn remove_dead(tx: &Tx<'_>) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for waiter in all(tx)? {
+        if !life::live_held(tx.liveness(), &waiter.live) && remove(tx, waiter.ticket)? {
+            if let Some(first) = first_for_lock(tx, waiter.scope, &waiter.name)? {
+                tx.wake(Topic::ticket(first.ticket));
+            }
+            removed.push(format!("{} for {}", waiter.agent.as_deref().unwrap_or("somebody"), waiter.name));
+        }
+    }
+    Ok(removed)
+}
+
+/// Everyone who is recorded as waiting, first come first.
+pub(crate) fn all(conn: &Connection) -> Result<Vec<Waiter>> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters ORDER BY ticket"))?;
+    Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
+}
+
 /// The living waiters of a kind, whatever their scope, first come first; the dead are removed.
 pub(crate) fn living_of_kind(tx: &Tx<'_>, kind: Kind) -> Result<Vec<Waiter>> {
     let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters WHERE kind = ?1 ORDER BY ticket"))?;
     let found = statement.query_map([kind.as_str()], row)?.collect::<Result<_, _>>()?;
     living(tx, found)
-}
-
-/// The waits of processes that are gone, which nobody has met since.
-pub(crate) fn of_the_dead(conn: &Connection, liveness: &dyn life::Liveness) -> Result<Vec<i64>> {
-    let mut statement = conn.prepare_cached("SELECT ticket, live FROM waiters")?;
-    let all: Vec<(i64, String)> = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
-    if crate::fault::broken("waiter") {
-        return Ok(Vec::new());
-    }
-    Ok(all.into_iter().filter(|(_, live)| !life::live_held(liveness, live)).map(|(ticket, _)| ticket).collect())
-}
-
-/// Ends the wait of one that is gone. Who is first in the queue by that watches the holder from now on.
-pub(crate) fn remove_dead(tx: &Tx<'_>, ticket: i64) -> Result<()> {
-    let removed: Option<(String, i64, String)> = tx
-        .prepare_cached("DELETE FROM waiters WHERE ticket = ?1 RETURNING kind, scope, name")?
-        .query_row([ticket], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
-        .optional()?;
-    if let Some((kind, scope, name)) = removed
-        && kind == Kind::Lock.as_str()
-        && let Some(first) = first_for_lock(tx, scope, &name)?
-    {
-        tx.wake(Topic::ticket(first.ticket));
-    }
-    Ok(())
 }
 
 /// The first living waiter for a lock; dead ones before it are removed.

@@ -12,6 +12,7 @@ from ._types import (
     ActivityList,
     Agent,
     AgentList,
+    BackupMade,
     Briefing,
     ChannelList,
     Check,
@@ -26,6 +27,7 @@ from ._types import (
     Ownership,
     PortClaim,
     Published,
+    Restored,
     SalvageItem,
     SalvageList,
     ServiceList,
@@ -183,6 +185,23 @@ class Client:
         """Who the caller is taken to be, and where it stands. Writes nothing.
 
         Raises Store…Error.
+        """
+
+    def backup(self, file: str | os.PathLike[str], *, force: bool = False) -> BackupMade:
+        """Copies the database into `file`, consistent as of one moment while others go on to write: everything
+        committed before the call is in it. With `force` it replaces a file that is there.
+
+        Raises InvalidError if the file exists and `force` isn't given, or is part of a database in use; StoreCorruptError if
+        the database is damaged; StoreFullError and other Store…Error.
+        """
+
+    def restore(self, file: str | os.PathLike[str], *, force: bool = False, keep: bool = True) -> Restored:
+        """Replaces what the database holds by what a backup holds, while other processes have it open. They go on with
+        what was restored. Locks, waits and living agents stay as they are now, and tokens and positions go on to rise.
+        A copy of what was there before is kept beside the database, unless `keep` is false.
+
+        Raises NotOwnerError if living agents hold locks or wait, and `force` isn't given; StoreCorruptError if the file is
+        damaged or no backup, or if the database itself is damaged; StoreNewerError; NotFoundError; other Store…Error.
         """
 
     def __new__(
@@ -680,6 +699,29 @@ class AsyncClient:
         """Who the caller is taken to be, and where it stands. Writes nothing.
 
         Raises Store…Error.
+        """
+
+    def backup(self, file: str | os.PathLike[str], *, force: bool = False) -> Coroutine[Any, Any, BackupMade]:
+        """Copies the database into `file`, consistent as of one moment while others go on to write: everything
+        committed before the call is in it. With `force` it replaces a file that is there.
+
+        Raises InvalidError if the file exists and `force` isn't given, or is part of a database in use; StoreCorruptError if
+        the database is damaged; StoreFullError and other Store…Error.
+        """
+
+    def restore(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        keep: bool = True,
+    ) -> Coroutine[Any, Any, Restored]:
+        """Replaces what the database holds by what a backup holds, while other processes have it open. They go on with
+        what was restored. Locks, waits and living agents stay as they are now, and tokens and positions go on to rise.
+        A copy of what was there before is kept beside the database, unless `keep` is false.
+
+        Raises NotOwnerError if living agents hold locks or wait, and `force` isn't given; StoreCorruptError if the file is
+        damaged or no backup, or if the database itself is damaged; StoreNewerError; NotFoundError; other Store…Error.
         """
 
     @property

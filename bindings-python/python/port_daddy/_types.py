@@ -248,6 +248,51 @@ class Whoami(Record):
     """The database file."""
 
 
+class BackupMade(Record):
+    """A backup that was made."""
+
+    __slots__ = ("file", "bytes", "seq")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("file", "file", ""),
+        ("bytes", "bytes", ""),
+        ("seq", "seq", ""),
+    )
+
+    file: str
+    """The file."""
+    bytes: int
+    """Its size."""
+    seq: int
+    """The last place in the order of commits that is in it: everything up to there is, and nothing after."""
+
+
+class Restored(Record):
+    """A backup that was restored."""
+
+    __slots__ = ("db", "file", "kept", "schema", "seq", "was_damaged")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("db", "db", ""),
+        ("file", "file", ""),
+        ("kept", "kept", ""),
+        ("schema", "schema", ""),
+        ("seq", "seq", ""),
+        ("was_damaged", "was_damaged", ""),
+    )
+
+    db: str
+    """The database."""
+    file: str
+    """The backup."""
+    kept: str | None
+    """The copy of what the database held before."""
+    schema: int
+    """The schema that the backup had."""
+    seq: int
+    """The last place in the order of commits that the backup had."""
+    was_damaged: bool
+    """Whether the database was damaged, and so was put aside as a whole."""
+
+
 Source = Literal["named", "environment", "harness_session", "harness_process", "shell", "instance", "nobody"]
 """How a caller was found.
 
@@ -259,6 +304,27 @@ Source = Literal["named", "environment", "harness_session", "harness_process", "
 - `instance`: The open instance of the library is an agent of its own.
 - `nobody`: Not found.
 """
+
+
+class Check(Record):
+    """One thing that was looked at."""
+
+    __slots__ = ("name", "ok", "detail", "hint")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("name", "name", ""),
+        ("ok", "ok", ""),
+        ("detail", "detail", ""),
+        ("hint", "hint", ""),
+    )
+
+    name: str
+    """What: `integrity`, `filesystem`."""
+    ok: bool
+    """Whether it is as it should be. With a hint as well, it is worth knowing all the same."""
+    detail: str
+    """What was found."""
+    hint: str | None
+    """What to do about it."""
 
 
 class ClaimList(Record):
@@ -1052,27 +1118,6 @@ class AgentCounts(Record):
     """Dead."""
 
 
-class Check(Record):
-    """One thing that was looked at."""
-
-    __slots__ = ("name", "ok", "detail", "hint")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("name", "name", ""),
-        ("ok", "ok", ""),
-        ("detail", "detail", ""),
-        ("hint", "hint", ""),
-    )
-
-    name: str
-    """What: `integrity`, `filesystem`."""
-    ok: bool
-    """Whether it is as it should be."""
-    detail: str
-    """What was found."""
-    hint: str | None
-    """What to do about it."""
-
-
 class Status(Record):
     """What the database holds, whatever the scope."""
 
@@ -1254,7 +1299,10 @@ __all__ = [
     "AgentList",
     "AgentState",
     "Whoami",
+    "BackupMade",
+    "Restored",
     "Source",
+    "Check",
     "ClaimList",
     "ClaimedFiles",
     "Conflict",
@@ -1288,7 +1336,6 @@ __all__ = [
     "SessionStatus",
     "StartedSession",
     "AgentCounts",
-    "Check",
     "Status",
     "Waiting",
     "Delivery",

@@ -102,6 +102,7 @@ fn sentence(entry: &Activity) -> Outcome<String> {
         "lock.force" => format!("took {subject} away from {}", text("holder")),
         "lock.expire" => format!("the lease of {subject} ran out"),
         "lock.orphan" => format!("left {subject} behind"),
+        "store.restore" => format!("put back {subject}"),
         "port.claim" => format!("got port {} for {subject}", number("port")),
         _ => match &entry.detail {
             Value::Null => subject.clone(),

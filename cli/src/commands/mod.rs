@@ -2,6 +2,7 @@
 
 mod agent;
 mod agents;
+mod backup;
 mod begin;
 mod bench;
 mod channels;
@@ -20,6 +21,7 @@ mod ps;
 pub(crate) mod publish;
 mod reference;
 mod release;
+mod restore;
 mod run;
 mod salvage;
 mod session;
@@ -97,6 +99,8 @@ commands! {
     "log" => log filters;
     "status" => status;
     "doctor" => doctor;
+    "backup" => backup;
+    "restore" => restore;
     "bench" => bench;
     "completions" => completions;
     "man" => man;
@@ -161,7 +165,9 @@ Ports:
 The whole:
   log                  What happened
   status               The state of everything
-  doctor               Check the installation
+  doctor               Check the installation, and mend it with --fix
+  backup FILE          Copy the database while others write
+  restore FILE         Put a backup in its place
   bench                Measure what calls cost here
   completions SHELL    Completions for bash, zsh or fish
   man                  Manual pages

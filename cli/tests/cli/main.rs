@@ -1,8 +1,11 @@
 //! The command line as its users meet it: real processes, a real database, exact words.
 
 mod agents;
+mod backup;
 mod bench;
 mod callers;
+#[cfg(target_os = "linux")]
+mod doctor;
 mod files;
 mod help;
 mod hostile;

@@ -12,6 +12,7 @@
 //! checks `user_version` inside its transaction and refuses a file that is newer than this library.
 
 mod checkpoint;
+mod copy;
 mod gate;
 #[cfg(unix)]
 mod gather;
@@ -48,6 +49,10 @@ use crate::sys;
 use crate::wake::{Topic, Wakes, reactor};
 
 use checkpoint::Checkpoints;
+pub use copy::Progress;
+pub(crate) use copy::{
+    Inspected, Partial, Replacing, Staged, beside, complaints, inspect, sync_dir, take_log_in, with_gate,
+};
 use gate::Gate;
 pub(crate) use tx::{Now, Tx, last_seq};
 
@@ -802,7 +807,7 @@ pub(crate) fn live_dir(path: &Path) -> PathBuf {
     sidecar(path, "live")
 }
 
-fn sidecar(path: &Path, what: &str) -> PathBuf {
+pub(crate) fn sidecar(path: &Path, what: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(what);

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt;
 
 /// "PtDy" in ASCII.
-const APPLICATION_ID: i64 = 0x5074_4479;
+pub(super) const APPLICATION_ID: i64 = 0x5074_4479;
 /// All DDL, in order; the number of entries is the schema's version.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
@@ -106,6 +106,12 @@ pub(super) fn check_version(version: i64) -> Result<()> {
     .hint("upgrade port-daddy, or name another database with PORT_DADDY_DB or --db"))
 }
 
+/// Brings a file that nobody else has open to this library's schema.
+pub(super) fn migrate_own(conn: &Connection) -> Result<()> {
+    conn.pragma_update(None, "foreign_keys", true)?;
+    migrate(conn)
+}
+
 fn foreign() -> Error {
     Error::new(ErrorKind::StoreCorrupt, "the file is a database of another program")
         .hint("name another with PORT_DADDY_DB or --db")
@@ -160,7 +166,7 @@ fn is_ours_or_empty(conn: &Connection) -> Result<bool> {
     Ok(tables == 0 && pragma(conn, "application_id")? == 0)
 }
 
-fn pragma(conn: &Connection, name: &str) -> Result<i64> {
+pub(super) fn pragma(conn: &Connection, name: &str) -> Result<i64> {
     Ok(conn.prepare(&format!("PRAGMA {name}"))?.query_row([], |r| r.get(0))?)
 }
 

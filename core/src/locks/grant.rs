@@ -150,6 +150,54 @@ pub(super) fn settle(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Row>>
     Ok(None)
 }
 
+/// Ends every grant that has ended, and gives every lock that is free to the first who waits for it. What was done.
+pub(crate) fn settle_all(tx: &Tx<'_>) -> Result<Vec<String>> {
+    let keys = |sql: &str| -> Result<Vec<(i64, String)>> {
+        Ok(tx.prepare_cached(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?)
+    };
+    let mut done = Vec::new();
+    for (scope, name) in
+        keys("SELECT scope, name FROM locks UNION SELECT scope, name FROM waiters WHERE kind = 'lock'")?
+    {
+        let before = load(tx, scope, &name)?;
+        let mut after = settle(tx, scope, &name)?;
+        if after.is_none()
+            && let Some(first) = waiters::first_for_lock(tx, scope, &name)?
+        {
+            // Nobody should ever wait for what is free; whoever does was forgotten.
+            grant_to(tx, &first, None)?;
+            after = load(tx, scope, &name)?;
+        }
+        match (before, after) {
+            (Some(before), Some(after)) if before.token == after.token => {}
+            (None, None) => {}
+            (Some(before), None) => done.push(format!("freed {name}, held by {}", before.agent)),
+            (_, Some(after)) => done.push(format!("handed {name} on to {}", after.agent)),
+        }
+    }
+    Ok(done)
+}
+
+/// The locks whose holders are gone, and those who wait for what nobody holds: both last only until somebody looks.
+pub(crate) fn unsettled(conn: &Connection, now: Now, liveness: &dyn Liveness) -> Result<(Vec<String>, Vec<String>)> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM locks ORDER BY scope, name"))?;
+    let rows: Vec<Row> = statement.query_map([], row)?.collect::<Result<_, _>>()?;
+    let mut void = Vec::new();
+    for row in rows {
+        if row.is_void(conn, now, liveness)? {
+            void.push(format!("{} by {}", row.name, row.agent));
+        }
+    }
+    let mut statement = conn.prepare_cached(
+        "SELECT ifnull(agent, 'somebody') || ' for ' || name, live FROM waiters w WHERE kind = 'lock'
+            AND NOT EXISTS (SELECT 1 FROM locks l WHERE l.scope = w.scope AND l.name = w.name) ORDER BY ticket",
+    )?;
+    let waiting: Vec<(String, String)> =
+        statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
+    let forgotten = waiting.into_iter().filter(|(_, live)| life::live_held(liveness, live)).map(|(who, _)| who);
+    Ok((void, forgotten.collect()))
+}
+
 /// Frees the locks of an agent that was found dead. Those tied to a handle that lives on stay (an orphaned command keeps
 /// its lock), and a lease outlives mere silence.
 pub(crate) fn free_after_death(tx: &Tx<'_>, agent: &str, proven: bool) -> Result<()> {

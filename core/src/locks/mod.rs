@@ -40,7 +40,7 @@ use crate::waiters::{self, Kind, NewWaiter};
 
 use deadlock::{Newcomer, deadlock, find_cycle};
 use grant::{COLUMNS, Grant, Row, hand_over, load, row, settle, wake_first};
-pub(crate) use grant::{free_after_death, next_after, release_all_of, release_all_of_agent};
+pub(crate) use grant::{free_after_death, next_after, release_all_of, release_all_of_agent, settle_all, unsettled};
 use queue::Queue;
 
 /// The longest lease: a year.

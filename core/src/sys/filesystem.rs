@@ -18,6 +18,16 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
         .hint(WAY_OUT))
 }
 
+/// The kind of filesystem that `dir` is on, as the mount table calls it, and the bytes that are free for us there.
+pub(crate) fn kind_and_room(dir: &Path) -> (Option<String>, Option<u64>) {
+    let Some(found) = dir.ancestors().find(|ancestor| ancestor.exists()) else { return (None, None) };
+    #[cfg(unix)]
+    let room = rustix::fs::statvfs(found).ok().map(|room| room.f_bavail.saturating_mul(room.f_frsize));
+    #[cfg(not(unix))]
+    let room = None;
+    (platform::kind(found), room)
+}
+
 /// Creates `dir` and its missing parents for us alone, and refuses one that others may write to: they could put
 /// another database in place.
 pub(crate) fn prepare_dir(dir: &Path) -> Result<()> {
@@ -127,7 +137,7 @@ pub(crate) fn check_files<'a>(_database: &'a Path, _sidecars: impl IntoIterator<
 
 /// As a shell takes it.
 #[cfg(unix)]
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     if path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%,:".contains(c)) {
         return path;
@@ -197,6 +207,10 @@ mod platform {
         let kind = rustix::fs::statfs(path).ok()?.f_type as u32;
         let name = unsafe_kind(kind)?;
         Some(mounted_as(path).unwrap_or_else(|| name.to_owned()))
+    }
+
+    pub(super) fn kind(path: &Path) -> Option<String> {
+        mounted_as(path)
     }
 
     fn unsafe_kind(kind: u32) -> Option<&'static str> {
@@ -269,9 +283,13 @@ mod platform {
 mod platform {
     use std::path::Path;
 
-    pub(super) fn unsafe_filesystem(path: &Path) -> Option<String> {
+    pub(super) fn kind(path: &Path) -> Option<String> {
         let found = rustix::fs::statfs(path).ok()?;
-        let name: String = found.f_fstypename.iter().map(|&c| c as u8 as char).take_while(|&c| c != '\0').collect();
+        Some(found.f_fstypename.iter().map(|&c| c as u8 as char).take_while(|&c| c != '\0').collect())
+    }
+
+    pub(super) fn unsafe_filesystem(path: &Path) -> Option<String> {
+        let name = kind(path)?;
         let refused = ["nfs", "smbfs", "afpfs", "webdav", "ftp", "cddafs"].contains(&name.as_str());
         (refused || name.contains("fuse") || name.contains("virtiofs") || name.contains("9p")).then_some(name)
     }
@@ -279,6 +297,10 @@ mod platform {
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
 mod platform {
+    pub(super) fn kind(_path: &std::path::Path) -> Option<String> {
+        None
+    }
+
     pub(super) fn unsafe_filesystem(_path: &std::path::Path) -> Option<String> {
         None
     }

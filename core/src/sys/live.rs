@@ -40,7 +40,7 @@ pub(crate) fn name_for(process: &ProcessId, unique: &str) -> String {
 }
 
 /// The process that made the file of that name, if it says so.
-fn maker(name: &str) -> Option<ProcessId> {
+pub(crate) fn maker(name: &str) -> Option<ProcessId> {
     let mut parts = name.splitn(4, '-');
     let id = ProcessId {
         pid: parts.next()?.parse().ok()?,
@@ -56,7 +56,8 @@ pub(crate) fn is_name(name: &str) -> bool {
     maker(name).is_some()
 }
 
-fn maker_lives(name: &str) -> bool {
+/// Whether the process that a name from [`name_for`] names still runs.
+pub(crate) fn maker_lives(name: &str) -> bool {
     maker(name).is_some_and(|id| process::alive(&id) == Alive::Yes)
 }
 
@@ -148,6 +149,15 @@ pub(crate) enum Probe {
 
 /// Whether any process holds the live file `name`, our own included. Removes what a dead owner left.
 pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
+    look(dir, name, true)
+}
+
+/// The same, and leaves everything where it is.
+pub(crate) fn peek(dir: &Path, name: &str) -> Probe {
+    look(dir, name, false)
+}
+
+fn look(dir: &Path, name: &str, sweep: bool) -> Probe {
     let path = dir.join(name);
     let file = match open(&path) {
         Ok(file) => file,
@@ -160,7 +170,7 @@ pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
     };
     match file.try_lock_shared() {
         Ok(()) => {
-            if still_at(&file, &path) && !maker_lives(name) {
+            if sweep && still_at(&file, &path) && !maker_lives(name) {
                 let _ = std::fs::remove_file(&path);
             }
             Probe::Gone
@@ -169,21 +179,21 @@ pub(crate) fn probe(dir: &Path, name: &str) -> Probe {
     }
 }
 
-/// Removes what dead owners left: files that nobody has met since, and those that were never finished.
-pub(crate) fn sweep(dir: &Path) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        match name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")) {
-            // One in the making may not be locked yet: only its maker's end tells.
-            Some(unfinished) if maker(unfinished).is_some_and(|id| process::alive(&id) == Alive::No) => {
-                let _ = std::fs::remove_file(dir.join(name));
-            }
-            None if maker(&name).is_some() => {
-                probe(dir, &name);
-            }
-            _ => {}
-        }
-    }
+/// What dead owners left: files that nobody has met since, and those that were never finished. One in the making may not be
+/// locked yet: only its maker's end tells.
+pub(crate) fn leftovers(dir: &Path) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
+    let is_left = |name: &String| match name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".new")) {
+        Some(unfinished) => maker(unfinished).is_some_and(|id| process::alive(&id) == Alive::No),
+        None => is_name(name) && !maker_lives(name) && peek(dir, name) == Probe::Gone,
+    };
+    names.filter(is_left).map(|name| dir.join(name)).collect()
+}
+
+/// Removes them; how many.
+pub(crate) fn sweep(dir: &Path) -> usize {
+    // Names are never used twice: what was left once is nobody's for ever.
+    leftovers(dir).iter().filter(|path| std::fs::remove_file(path).is_ok()).count()
 }
 
 /// Whether `path` still names the file that is open.

@@ -5,6 +5,7 @@
 
 pub(crate) mod filesystem;
 pub(crate) mod live;
+pub(crate) mod openers;
 pub(crate) mod ports;
 pub(crate) mod process;
 #[cfg(any(target_os = "linux", target_os = "android"))]

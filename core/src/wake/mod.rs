@@ -62,6 +62,9 @@ mod futex {
 pub(crate) struct Topic(u16);
 
 impl Topic {
+    /// The doctor's, by which it measures how long a wake takes. No other topic has this word.
+    pub(crate) const DOCTOR: Topic = Topic(2);
+
     /// The word for what `parts` name. The same in all versions and processes: FNV-1a of 64 bits, the parts separated
     /// by a byte that UTF-8 doesn't have.
     pub(crate) fn of(parts: &[&str]) -> Topic {
@@ -150,6 +153,17 @@ impl Wakes {
         if page.sleepers(ANY) > 0 {
             page.advance(ANY);
             futex::wake(page.word(ANY));
+        }
+    }
+
+    /// Tells everyone who sleeps on anything, in whatever process: all that they have read may have changed.
+    pub(crate) fn wake_all(&self) {
+        let Some(page) = self.page.read().clone() else { return };
+        for index in 0..WORDS as u16 {
+            // Also words that nobody sleeps on: somebody may have sampled one, and be reading now.
+            if (index == ANY || usize::from(index) >= FIRST_TOPIC) && page.advance(index) > 0 {
+                futex::wake(page.word(index));
+            }
         }
     }
 

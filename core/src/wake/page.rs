@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | 0 | [`MAGIC`], the version of this layout; 0 in a page that nobody has used yet |
 //! | 1 | [`ANY`], moved on with every topic's word while somebody sleeps on it |
-//! | 2 to 15 | nothing yet |
+//! | 2 | the doctor's word, by which it measures a wake |
+//! | 3 to 15 | nothing yet |
 //! | 16 to 511 | sequence words, one for each hash of a topic |
 //! | 512 to 1023 | how many sleep on the word 512 before |
 //!

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use portdaddy_core::{
-    Coordinator, ErrorKind, LockOptions, NewNote, NoteFilter, Options, Publish, Replay, Subscribe, Wait,
+    Backup, Coordinator, ErrorKind, LockOptions, NewNote, NoteFilter, Options, Publish, Replay, Restore, Subscribe,
+    Wait, restore,
 };
 use portdaddy_testutil::{Process, Role, TempStore};
 use serde_json::json;
@@ -25,12 +26,20 @@ fn notes(pd: &Coordinator) -> Vec<String> {
 #[test]
 fn child() {
     let Some(role) = Role::of_this_process() else { return };
+    if role.name == "put-aside" {
+        // Nobody may have a damaged database open.
+        let force = Restore { force: true, ..Restore::default() };
+        restore(role.options(), role.db.with_file_name("backup"), &force).unwrap();
+        return role.say("survived");
+    }
     let pd = role.open();
     match role.name.as_str() {
         "open" => {}
         "note" => note(&pd, "the child's").unwrap(),
         "publish" => pd.publish("ready", &json!(1), &Publish::default()).map(|_| ()).unwrap(),
         "lock" => pd.lock("m", &LockOptions::default()).unwrap().unwrap().leave(),
+        "backup" => pd.backup(role.db.with_file_name("backup"), &Backup::default()).map(|_| ()).unwrap(),
+        "restore" => pd.restore(role.db.with_file_name("backup"), &Restore::default()).map(|_| ()).unwrap(),
         other => panic!("{other}"),
     }
     role.say("survived");
@@ -134,4 +143,107 @@ fn stopped_after_commit_it_delays_nobody() {
     note(&other, "too").unwrap();
     child.resume();
     assert_eq!(child.said(), "survived");
+}
+
+/// Everything in the database's directory that isn't the database's for good.
+fn others(store: &TempStore) -> Vec<String> {
+    let entries = store.db().parent().unwrap().read_dir().unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with("port-daddy.db") || name.contains("before-restore")).collect()
+}
+
+#[test]
+fn a_backup_killed_at_any_moment_leaves_no_file_under_its_name() {
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    note(&pd, "one").unwrap();
+    let to = store.db().with_file_name("backup");
+    for fault in ["copying=kill", "copied=kill"] {
+        assert!(!armed(&store, "backup", fault).ended());
+        assert!(!to.exists());
+        let left = others(&store);
+        assert!(matches!(&left[..], [one] if one.starts_with(".backup.partial-")), "{left:?}");
+    }
+    pd.backup(&to, &Backup::default()).unwrap();
+    assert_eq!(others(&store), ["backup"], "the next sweeps what the killed left");
+}
+
+#[test]
+fn a_restore_killed_at_any_moment_has_changed_nothing_or_everything() {
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    note(&pd, "one").unwrap();
+    pd.backup(store.db().with_file_name("backup"), &Backup::default()).unwrap();
+    note(&pd, "two").unwrap();
+    // While the backup is copied; while what was there is; before the commit.
+    for fault in ["copying=kill@1", "copying=kill@2", "copied=kill", "replacing=kill"] {
+        assert!(!armed(&store, "restore", fault).ended());
+        assert_eq!(notes(&pd), ["one", "two"], "{fault}");
+        note(&pd, "three").unwrap();
+        pd.restore(store.db().with_file_name("backup"), &Restore { no_keep: true, ..Restore::default() }).unwrap();
+        assert_eq!(notes(&pd), ["one"]);
+        note(&pd, "two").unwrap();
+    }
+    assert!(!armed(&store, "restore", "replaced=kill").ended());
+    assert_eq!(notes(&pd), ["one"], "committed before it was killed");
+    let mut woken = armed(&store, "restore", "replaced=stop");
+    until_stopped(&woken);
+    note(&pd, "goes on").unwrap();
+    woken.resume();
+    assert_eq!(woken.said(), "survived");
+    let left = others(&store);
+    assert!(left.iter().all(|name| !name.contains("partial")), "{left:?}");
+}
+
+#[test]
+fn stopped_in_a_restore_it_delays_writers_for_a_bounded_time_and_readers_not_at_all() {
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    note(&pd, "one").unwrap();
+    pd.backup(store.db().with_file_name("backup"), &Backup::default()).unwrap();
+    note(&pd, "two").unwrap();
+    let mut child = armed(&store, "restore", "replacing=stop");
+    until_stopped(&child);
+    assert_eq!(notes(&pd), ["one", "two"], "reading goes on");
+    assert_eq!(note(&pd, "meanwhile").unwrap_err().kind(), ErrorKind::StoreBusy);
+    let checks = portdaddy_core::doctor(store.options().agent("doctor"));
+    let writing = checks.iter().find(|check| check.name == "writing").unwrap();
+    let said = format!("process {} (", child.pid());
+    assert!(!writing.ok && writing.detail.contains(&said) && writing.detail.ends_with("is stopped"), "{writing:?}");
+    child.resume();
+    assert_eq!(child.said(), "survived");
+    assert_eq!(notes(&pd), ["one"]);
+    note(&pd, "after").unwrap();
+}
+
+#[test]
+fn killed_while_a_damaged_database_is_put_aside_its_name_always_has_one() {
+    let store = TempStore::running();
+    let to = store.db().with_file_name("backup");
+    {
+        let pd = store.open("parent");
+        for _ in 0..100 {
+            note(&pd, &"x".repeat(1_000)).unwrap();
+        }
+        pd.backup(&to, &Backup::default()).unwrap();
+    }
+    // All but the last note is in the file itself, where the damage is.
+    rusqlite::Connection::open(store.db()).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    note(&store.open("parent"), "in the log").unwrap();
+    let mut bytes = std::fs::read(store.db()).unwrap();
+    let quarter = bytes.len() / 4;
+    bytes[quarter..3 * quarter].fill(0x5a);
+    std::fs::write(store.db(), &bytes).unwrap();
+    for fault in ["copying=kill", "copied=kill"] {
+        assert!(!armed(&store, "put-aside", fault).ended());
+        assert_eq!(std::fs::read(store.db()).unwrap(), bytes, "{fault}");
+    }
+    let mut child = store.child(CHILD, "put-aside", "child");
+    assert_eq!(child.said(), "survived");
+    assert_eq!(notes(&store.open("parent")), vec!["x".repeat(1_000); 20], "the newest of the backup");
+    let left = others(&store);
+    assert!(left.iter().all(|name| !name.contains("partial")), "{left:?}");
+    let size = |name: &str| store.db().with_file_name(name).metadata().unwrap().len();
+    let logs: Vec<_> = left.iter().filter(|name| name.ends_with("-wal") && size(name) > 0).collect();
+    assert_eq!(logs.len(), 1, "the log is with the first copy: {left:?}");
 }

@@ -3,6 +3,10 @@
 
 mod activity;
 mod agents;
+#[cfg(target_os = "linux")]
+mod backup;
+#[cfg(target_os = "linux")]
+mod doctor;
 #[cfg(all(portdaddy_faults, target_os = "linux"))]
 mod faults;
 mod files;

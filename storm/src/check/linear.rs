@@ -116,7 +116,9 @@ impl Model for LockModel<'_> {
 
     fn only_looks(&self, op: &Op) -> bool {
         match (&op.call, op.answer()) {
-            (_, None) | (Call::Lock { .. }, Some(Answer::Granted(_))) | (Call::Unlock { .. }, Some(Answer::Done)) => false,
+            (_, None) | (Call::Lock { .. }, Some(Answer::Granted(_))) | (Call::Unlock { .. }, Some(Answer::Done)) => {
+                false
+            }
             (Call::Lock { .. }, Some(Answer::Failed(code))) => code != "LEASE_LOST",
             _ => true,
         }
