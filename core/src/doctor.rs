@@ -115,6 +115,11 @@ fn at(path: &Path, options: Options, what: Examination) -> Vec<Check> {
     if what.fix {
         checks.extend(fix_files(path, dir));
     }
+    if let Err(e) = db::check_parts(path) {
+        // Nothing of it is opened, as no other call would.
+        checks.extend([filesystem(dir), room(dir), permissions(path, dir), Check::failed("database", &e)]);
+        return checks;
+    }
     let (moment, liveness) = (options.clock_now(), options.looking(db::live_dir(path)));
     // Before a handle is opened here, which would be one of those that are found.
     let (processes, gate) = (processes(path), gate(path));
@@ -508,7 +513,7 @@ fn gate(path: &Path) -> Check {
     let until = Instant::now() + MOMENT;
     loop {
         // Asked for a moment, and shared: whoever asks at the same time waits for no longer than this.
-        let held = match std::fs::File::open(&gate) {
+        let held = match sys::filesystem::open_beside(&gate) {
             Ok(file) => matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)),
             Err(_) => return Check::good("gate", "nobody has written yet"),
         };

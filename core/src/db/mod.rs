@@ -793,6 +793,11 @@ pub(crate) fn prepare(path: &Path) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     sys::filesystem::prepare_dir(dir)?;
     sys::filesystem::check(dir)?;
+    check_parts(path)
+}
+
+/// Refuses a database and sidecars that somebody else could have put there or could change.
+pub(crate) fn check_parts(path: &Path) -> Result<()> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -94,6 +94,13 @@ pub(crate) fn beside(options: &mut std::fs::OpenOptions) {
     }
 }
 
+/// Opens such a file to look at it.
+pub(crate) fn open_beside(path: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    beside(options.read(true));
+    options.open(path)
+}
+
 /// Refuses a database that somebody else could have put there or could change, and sidecars (their whole paths) that are
 /// symbolic links or another user's. Its directory is nobody else's (see [`prepare_dir`]), but may have been open to others
 /// once. What isn't there yet is let pass; nothing is opened.
