@@ -5,6 +5,8 @@
 //! * `PORT_DADDY_BROKEN` lists the promises, with commas, that this process does not keep ([`broken`]): how a checker
 //!   shows that it would notice.
 
+use std::time::Duration;
+
 /// Waits or dies here if `PORT_DADDY_FAULT` names this point.
 #[inline]
 pub(crate) fn point(_name: &str) {
@@ -19,6 +21,14 @@ pub(crate) fn broken(_name: &str) -> bool {
     return is_broken(_name);
     #[cfg(not(portdaddy_faults))]
     false
+}
+
+/// How often somebody looks whom nothing has told to, as a fallback: never where the promise `tick` is broken, so that a
+/// wake which gets lost is missed.
+#[inline]
+pub(crate) fn tick(every: Duration) -> Duration {
+    const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+    if broken("tick") { NEVER } else { every }
 }
 
 #[cfg(portdaddy_faults)]
