@@ -31,6 +31,22 @@ pub(crate) fn tick(every: Duration) -> Duration {
     if broken("tick") { NEVER } else { every }
 }
 
+/// Dawdles now and then where `PORT_DADDY_BROKEN` names `pace`: between two steps whose order matters, so that others come
+/// in between.
+#[inline]
+pub(crate) fn dawdle() {
+    #[cfg(portdaddy_faults)]
+    if is_broken("pace") {
+        use std::hash::{BuildHasher, RandomState};
+        let random = RandomState::new().hash_one(0);
+        match random % 8 {
+            0 => std::thread::sleep(Duration::from_micros(random / 8 % 200)),
+            1 | 2 => std::thread::yield_now(),
+            _ => {}
+        }
+    }
+}
+
 #[cfg(portdaddy_faults)]
 fn is_broken(name: &str) -> bool {
     static BROKEN: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();

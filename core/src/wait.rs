@@ -232,6 +232,7 @@ impl Waiting<'_> {
 
     /// Ends the wait after a read that has found all there was; a later one for the same may go on from here.
     pub(crate) fn rest(mut self) -> Rest {
+        fault::dawdle();
         Rest { topics: std::mem::take(&mut self.topics), sample: self.sample.clone(), sampled: self.sampled }
     }
 

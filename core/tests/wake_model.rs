@@ -8,7 +8,7 @@
 //! The property: where nobody can take another step, every wait has read everything that was committed, unless it was
 //! cancelled. Where a writer dies between COMMIT and wake, or the page is replaced, the same, but each wait may tick twice.
 //! For each rule of the order there is a protocol that breaks it, and must be found out.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::print_stderr, reason = "tests, which say how much they have looked at")]
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 

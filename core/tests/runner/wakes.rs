@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use portdaddy_core::{Coordinator, Event, Publish, Replay, Result, Subscribe, Subscription, Wait};
+use portdaddy_core::{Coordinator, Event, Publish, Replay, Result, Subscribe, Subscription, Wait, Worker};
 use portdaddy_testutil::{Process, Role, TempStore};
 use serde_json::json;
 
 /// Long enough never to pass for an answer.
 const LONG: Duration = Duration::from_secs(60);
 const CHILD: &str = "wakes::child";
-const ROUNDS: i64 = 2_000;
+const ROUNDS: i64 = 500;
 /// Balls that the tasks of one process play with at once.
 const BALLS: i64 = 4;
 
 /// How a player waits for its ball.
-const HOW: [&str; 4] = ["thread", "several", "many", "tasks"];
+const HOW: [&str; 5] = ["thread", "several", "many", "tasks", "calls"];
 
 #[test]
 fn child() {
@@ -60,21 +60,40 @@ fn play(role: &Role, pd: &Coordinator, how: &str, me: &str, other: &str) {
     let (send, ended) = std::sync::mpsc::channel();
     for (ball, mut subscription) in subscriptions.into_iter().enumerate() {
         let (player, target, send) = (pd.clone(), format!("{other}:{ball}"), send.clone());
+        // Each wait begins on another thread than the waiting one, and rings its bell.
+        let worker = (how == "calls").then(|| Worker::start("calls").unwrap());
         let game = async move {
             for round in 0..ROUNDS / balls {
+                // Two at once: the second may come while the first is read.
+                let throws = 2 * round..2 * round + 2;
                 if begins {
-                    publish(&player, &target, round);
+                    throws.clone().for_each(|throw| publish(&player, &target, throw));
                 }
-                loop {
-                    let wait = Wait::at_most(LONG);
-                    let next = if as_tasks { subscription.next_async(&wait).await } else { subscription.next(&wait) };
-                    if let Some(heard) = ball_of(next) {
-                        assert_eq!(heard, round);
-                        break;
+                for throw in throws {
+                    let heard = loop {
+                        let wait = Wait::at_most(LONG);
+                        let next = if let Some(worker) = &worker {
+                            let (give, take) = std::sync::mpsc::channel();
+                            worker.spawn(async move {
+                                let next = subscription.next_async(&wait).await;
+                                let _ = give.send((subscription, next));
+                            });
+                            let (back, next) = take.recv().unwrap();
+                            subscription = back;
+                            next
+                        } else if as_tasks {
+                            subscription.next_async(&wait).await
+                        } else {
+                            subscription.next(&wait)
+                        };
+                        if let Some(heard) = number(next) {
+                            break heard;
+                        }
+                    };
+                    assert_eq!(heard, throw);
+                    if !begins {
+                        publish(&player, &target, throw);
                     }
-                }
-                if !begins {
-                    publish(&player, &target, round);
                 }
             }
             let _ = send.send(());
@@ -96,8 +115,8 @@ fn play(role: &Role, pd: &Coordinator, how: &str, me: &str, other: &str) {
     role.barrier();
 }
 
-/// The number of the round; none for a warning.
-fn ball_of(next: Result<Option<Event>>) -> Option<i64> {
+/// The number of the throw; none for a warning.
+fn number(next: Result<Option<Event>>) -> Option<i64> {
     match next.unwrap().expect("a wake was lost") {
         Event::Message(delivery) => Some(delivery.message.payload.as_i64().unwrap()),
         Event::Warning(_) => None,
@@ -116,7 +135,7 @@ fn publish(pd: &Coordinator, channel: &str, round: i64) {
 #[test]
 fn processes_that_answer_each_other_miss_no_wake() {
     let store = TempStore::running();
-    let start = |role: &str, agent: &str| store.child_with(CHILD, role, agent, &[("PORT_DADDY_BROKEN", "tick")]);
+    let start = |role: &str, agent: &str| store.child_with(CHILD, role, agent, &[("PORT_DADDY_BROKEN", "tick,pace")]);
     let mut players: Vec<Process> = HOW
         .iter()
         .flat_map(|how| [("a", "b"), ("b", "a")].map(|(me, other)| format!("play {how} {how}-{me} {how}-{other}")))
