@@ -57,6 +57,11 @@ fn play(role: &Role, pd: &Coordinator, how: &str, me: &str, other: &str) {
     let subscriptions: Vec<_> = (0..balls).map(|ball| subscribe(pd, &patterns(ball))).collect();
     role.say("ready");
     role.barrier();
+    if how == "calls" {
+        // The waiting thread always has something to sleep on.
+        let mut idle = subscribe(pd, &format!("{me}:none"));
+        pd.spawn_waiting(async move { drop(idle.next_async(&Wait::default()).await) });
+    }
     let (send, ended) = std::sync::mpsc::channel();
     for (ball, mut subscription) in subscriptions.into_iter().enumerate() {
         let (player, target, send) = (pd.clone(), format!("{other}:{ball}"), send.clone());
