@@ -7,8 +7,10 @@ PYTHON ?= python3
 VENV = bindings-python/.venv
 VENV_READY = $(VENV)/.ready
 PACKAGE = bindings-python/python/port_daddy
+# The same packages each time, so that they are built once.
+FAULTS = env RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) test --locked -p portdaddy-core -p port-daddy --target-dir target/faults
 
-.PHONY: help demo test test-rust test-faults storm storm-faces storm-proof test-node test-python test-examples fuzz lint lint-python bench build install docs types npm wheel clean
+.PHONY: help demo test test-rust test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-examples fuzz lint lint-python bench build install docs types npm wheel clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
@@ -29,14 +31,18 @@ build:
 demo: build
 	PD=$(PD) examples/payment-day.sh
 
-test: test-rust test-faults test-node test-python test-examples
+test: test-rust test-faults test-no-tick test-node test-python test-examples
 
 test-rust:
 	$(CARGO) test --workspace --locked
 
 # The same library, built so that it stops or dies where a test says.
 test-faults:
-	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) test --locked -p portdaddy-core --target-dir target/faults --test runner -- faults::
+	$(FAULTS) --test runner -- faults::
+
+# Nobody looks unless woken: what only the tick would make good fails or hangs here.
+test-no-tick:
+	PORT_DADDY_BROKEN=tick $(FAULTS) --test runner --test cli
 
 # What the storm's processes are: Rust and `pd` with faults, and the other faces as users get them.
 storm-faces: npm wheel

@@ -5,6 +5,8 @@
 //! * `PORT_DADDY_BROKEN` lists the promises, with commas, that this process does not keep ([`broken`]): how a checker
 //!   shows that it would notice.
 
+use std::time::Duration;
+
 /// Waits or dies here if `PORT_DADDY_FAULT` names this point.
 #[inline]
 pub(crate) fn point(_name: &str) {
@@ -27,6 +29,30 @@ pub(crate) fn now_and_then(name: &str) -> bool {
     use std::sync::atomic::{AtomicU64, Ordering};
     static TIMES: AtomicU64 = AtomicU64::new(0);
     broken(name) && TIMES.fetch_add(1, Ordering::Relaxed) % 50 == 49
+}
+
+/// How often somebody looks whom nothing has told to, as a fallback: never where the promise `tick` is broken, so that a
+/// wake which gets lost is missed.
+#[inline]
+pub(crate) fn tick(every: Duration) -> Duration {
+    const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+    if broken("tick") { NEVER } else { every }
+}
+
+/// Dawdles now and then where `PORT_DADDY_BROKEN` names `pace`: between two steps whose order matters, so that others come
+/// in between.
+#[inline]
+pub(crate) fn dawdle() {
+    #[cfg(portdaddy_faults)]
+    if is_broken("pace") {
+        use std::hash::{BuildHasher, RandomState};
+        let random = RandomState::new().hash_one(0);
+        match random % 8 {
+            0 => std::thread::sleep(Duration::from_micros(random / 8 % 200)),
+            1 | 2 => std::thread::yield_now(),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(portdaddy_faults)]

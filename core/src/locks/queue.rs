@@ -12,6 +12,7 @@ use super::{LockOptions, info, lease_lost, timed_out};
 use crate::coordinator::Coordinator;
 use crate::db::Durability;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fault;
 use crate::interrupt;
 use crate::life;
 use crate::sys::watch::DeathWatch;
@@ -80,7 +81,7 @@ impl Queue<'_> {
             let lease =
                 holder.expires_awake_ms.map(|e| Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
             // A death commits nothing: where no word can tell of it, or no watch could be set, only looking does.
-            let look = if waiting.is_polling() { LOOK_POLLING } else { LOOK };
+            let look = if waiting.is_polling() { LOOK_POLLING } else { fault::tick(LOOK) };
             let until = Instant::now() + lease.map_or(look, |lease| lease.min(look));
             if waiting.sleep(Some(until)).await? == Woken::TimedOut {
                 match self.leave()? {

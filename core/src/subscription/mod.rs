@@ -25,6 +25,7 @@ use crate::caller::Face;
 use crate::coordinator::Coordinator;
 use crate::db::{self, Durability, Now};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fault;
 use crate::identity::{check_name, check_text};
 use crate::interrupt;
 use crate::life::{Liveness, Verdict};
@@ -707,11 +708,13 @@ impl Subscription {
 
     /// When to look around again: soon, while there is something that could be seen.
     fn next_look(&self) -> Option<Instant> {
+        let is_polling = self.coordinator.inner.db.wakes().is_polling();
         let every = match (self.look_is_due, self.owners.is_empty()) {
-            (true, _) => LOOK_EVERY,
+            (_, false) if is_polling => LOOK_EVERY,
+            // It reads again, too, and would find what nobody was woken for.
+            (true, _) => fault::tick(LOOK_EVERY),
             // Their deaths are watched; what remains is that they may fall silent.
-            (false, false) if self.coordinator.inner.db.wakes().is_polling() => LOOK_EVERY,
-            (false, false) => LOOK_AT_OWNERS_EVERY,
+            (false, false) => fault::tick(LOOK_AT_OWNERS_EVERY),
             (false, true) => return None,
         };
         self.looked.filter(|_| self.patterns.iter().any(|w| !w.delivered)).map(|at| at + every)

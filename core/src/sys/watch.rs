@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::live::{self, Probe};
 use super::process::{self, Alive, ProcessId};
+use crate::fault;
 use crate::sync::Mutex;
 use bell::{Bell, ProcessEnd};
 
@@ -142,7 +143,7 @@ impl Watched {
             Subject::Live { pid, .. } => *pid,
         };
         let tell = pid.and_then(ProcessEnd::of).map(Arc::new);
-        let step = if tell.is_some() { BACKSTOP } else { FIRST_STEP };
+        let step = if tell.is_some() { fault::tick(BACKSTOP) } else { FIRST_STEP };
         // Due at once: the first look comes after the pidfd is open, so that no end falls between the two.
         Watched { subject, listeners: vec![listener], tell, step, next: Instant::now() }
     }

@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::fault;
 use crate::interrupt;
 use crate::sync::RwLock;
 use page::{ANY, FIRST_TOPIC, Page, WORDS};
@@ -131,6 +132,7 @@ impl Wakes {
             indices.dedup();
             words = indices.into_iter().map(|index| (index, page.load(index))).collect();
         }
+        fault::dawdle();
         Sample { page, words: words.into(), quiet: 0 }
     }
 
@@ -148,6 +150,7 @@ impl Wakes {
     pub(crate) fn wake(&self, topic: Topic) {
         let Some(page) = self.page.read().clone() else { return };
         if page.advance(topic.0) > 0 {
+            fault::dawdle();
             futex::wake(page.word(topic.0));
         }
         if page.sleepers(ANY) > 0 {

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use crate::fault;
+
 const BYTES: usize = 4096;
 /// How many sequence words there are, and from where on the sleepers are counted.
 pub(super) const WORDS: usize = 512;
@@ -79,7 +81,9 @@ impl Page {
 
     /// Moves the word on; how many sleep on it.
     pub(super) fn advance(&self, index: u16) -> u32 {
+        fault::dawdle();
         self.word(index).fetch_add(1, Ordering::SeqCst);
+        fault::dawdle();
         // With the fence in `sleeping`: either this finds the sleeper, or the sleeper's kernel finds the new value.
         fence(Ordering::SeqCst);
         self.sleepers(index)
@@ -105,6 +109,7 @@ impl Page {
             self.count(index).fetch_add(1, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst);
+        fault::dawdle();
         Counted(self, words)
     }
 

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::page::Page;
 use super::{futex, sleep_on};
+use crate::fault;
 use crate::sync::{Condvar, Mutex};
 
 /// A piece of a task that can go on.
@@ -128,6 +129,7 @@ impl Reactor {
             return;
         }
         drop(state);
+        fault::dawdle();
         self.bell.fetch_add(1, Ordering::SeqCst);
         futex::wake(&self.bell);
         self.no_words.notify_one();
@@ -139,6 +141,7 @@ fn work(reactor: &Arc<Reactor>) {
     let mut idle_since = None;
     loop {
         let bell = reactor.bell.load(Ordering::SeqCst);
+        fault::dawdle();
         let ready = std::mem::take(&mut reactor.state.lock().ready);
         let ran = !ready.is_empty();
         for run in ready {
@@ -175,6 +178,7 @@ fn work(reactor: &Arc<Reactor>) {
             continue;
         }
         drop(state);
+        fault::dawdle();
         let pages: Vec<_> = pages.iter().map(|(page, words)| (page, words.as_slice())).collect();
         sleep_on(&pages, Some((&reactor.bell, bell)), until.saturating_duration_since(Instant::now()));
     }

@@ -24,3 +24,5 @@ mod sessions;
 mod signals;
 mod store;
 mod tasks;
+#[cfg(all(portdaddy_faults, target_os = "linux"))]
+mod wakes;

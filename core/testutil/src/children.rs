@@ -11,6 +11,8 @@ use crate::{TempStore, hermetic};
 const STORE: &str = "PD_TEST_STORE";
 const ROLE: &str = "PD_TEST_ROLE";
 const AGENT: &str = "PD_TEST_AGENT";
+/// What the library is to break in every process of a run, this one and its children.
+const BROKEN: &str = "PORT_DADDY_BROKEN";
 /// Before each line for the parent: the test harness writes to the same pipe.
 const MARK: &str = "@@ ";
 
@@ -37,7 +39,7 @@ impl TempStore {
             }
         };
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PORT_DADDY_") {
+            if name.to_string_lossy().starts_with("PORT_DADDY_") && name != BROKEN {
                 command.env_remove(name);
             }
         }
@@ -128,6 +130,16 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether the run has no tick (`make test-no-tick`). Then a test that only the tick can make pass is left out, and says
+/// what nobody is woken for.
+pub fn without_tick(because: &str) -> bool {
+    let without = std::env::var(BROKEN).is_ok_and(|broken| broken.split(',').any(|promise| promise == "tick"));
+    if without {
+        writeln!(std::io::stderr(), "left out without a tick: {because}").expect("stderr");
+    }
+    without
 }
 
 /// What a child was told to be.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use portdaddy_core::{Clock, Coordinator, Face, Options, Surroundings, SystemClock};
 
-pub use children::{Process, Role};
+pub use children::{Process, Role, without_tick};
 
 /// A database in a directory of its own, which goes when this is dropped.
 pub struct TempStore {
