@@ -74,7 +74,7 @@ fn prove(args: &Args, broken: &str, checkers: &[&str]) -> Result<Option<String>,
             blow_ms: 100,
             no_stops: true,
             bound_ms: 1_000,
-            patience_ms: 1_500,
+            patience_ms: 3_000,
             keep: None,
             broken: Some(broken.to_owned()),
         };
