@@ -79,7 +79,9 @@ struct Here(PathBuf, u32);
 impl Here {
     fn enter(path: &Path) -> Result<Here> {
         let (mut open, pid) = (OPEN_HERE.lock(), std::process::id());
-        if let Some((_, opener)) = open.iter().find(|(other, opener)| other == path && *opener != pid) {
+        if let Some((_, opener)) = open.iter().find(|(other, opener)| other == path && *opener != pid)
+            && !crate::fault::broken("fork")
+        {
             return Err(Error::new(
                 ErrorKind::Forked,
                 format!(
@@ -238,7 +240,7 @@ impl Db {
     /// Refuses a handle that came through a fork: closing or using SQLite's files in the child loses commits.
     pub(crate) fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
-        if pid == self.pid {
+        if pid == self.pid || crate::fault::broken("fork") {
             return Ok(());
         }
         Err(Error::new(
@@ -700,6 +702,7 @@ impl Writer {
     }
 
     fn set_full(&mut self, full: bool) -> Result<()> {
+        let full = full && !crate::fault::broken("sync");
         if self.full != full {
             self.conn.execute_batch(if full { "PRAGMA synchronous=FULL" } else { "PRAGMA synchronous=NORMAL" })?;
             self.full = full;
