@@ -264,7 +264,7 @@ pub(super) struct Disk {
     files: [OnDisk; 3],
     passed: usize,
     /// A disk that says it has synced, and has not.
-    pub(super) lies: bool,
+    lies: bool,
 }
 
 #[derive(Default)]
@@ -321,8 +321,10 @@ fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl Disk {
-    pub(super) fn new() -> Disk {
-        Disk { files: Default::default(), passed: 0, lies: false }
+    /// With the database as it is already, if there is one.
+    pub(super) fn new(database: Option<Vec<u8>>, lies: bool) -> Disk {
+        let now = database.map(|synced| Content { synced, ..Content::default() });
+        Disk { files: [OnDisk { now, before: None }, OnDisk::default(), OnDisk::default()], passed: 0, lies }
     }
 
     /// Goes on to the moment before the event of that number.
