@@ -20,3 +20,4 @@ mod sessions;
 mod signals;
 mod store;
 mod tasks;
+mod versions;
