@@ -742,7 +742,8 @@ impl Drop for Open<'_> {
     }
 }
 
-fn check_schema(conn: &Connection) -> Result<()> {
+/// Refuses a file that a newer library has migrated.
+pub(crate) fn check_schema(conn: &Connection) -> Result<()> {
     schema::check_version(conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?)
 }
 

@@ -159,6 +159,9 @@ fn migrate_in_transaction(conn: &Connection) -> Result<()> {
         conn.execute_batch(ddl)?;
         crate::fault::point("migrating");
     }
+    if version > 0 {
+        crate::waiters::end_all(conn)?;
+    }
     conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     conn.pragma_update(None, "user_version", own_version())?;
     Ok(())

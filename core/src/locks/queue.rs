@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::grant::{Row, grant_to, load, settle, wake_first};
 use super::{LockOptions, info, lease_lost, timed_out};
 use crate::coordinator::Coordinator;
-use crate::db::Durability;
+use crate::db::{Durability, check_schema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt;
 use crate::life;
@@ -108,6 +108,8 @@ impl Queue<'_> {
     fn lost_its_place(&self, holder: Option<&Row>) -> Result<Error> {
         let inner = &self.coordinator.inner;
         inner.check_open()?;
+        // A migration ends all waits.
+        inner.db.read(check_schema)?;
         let name = self.name;
         Ok(Error::new(
             ErrorKind::LeaseLost,

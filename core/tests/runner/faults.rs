@@ -1,6 +1,7 @@
 //! Processes that are killed or stopped at the worst moments. Only in a build with `--cfg portdaddy_faults`
 //! (`make test-faults`): the library then stops or dies where `PORT_DADDY_FAULT` says.
 
+mod builds;
 mod power;
 mod recorder;
 

@@ -59,7 +59,7 @@ pub(super) fn contents(db: &Path) -> BTreeMap<String, Rows> {
         conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'").unwrap();
     let tables: Vec<String> = tables.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
     let rows = |table: &str| {
-        let mut statement = conn.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2, 3")).unwrap();
+        let mut statement = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
         let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
         let row = |r: &rusqlite::Row<'_>| {
             Ok(names
@@ -74,7 +74,7 @@ pub(super) fn contents(db: &Path) -> BTreeMap<String, Rows> {
 }
 
 /// What of `before` isn't in `after`: columns may have been added, and a wait ends with the version that it began in.
-fn missing(before: &BTreeMap<String, Rows>, after: &BTreeMap<String, Rows>) -> Vec<String> {
+pub(super) fn missing(before: &BTreeMap<String, Rows>, after: &BTreeMap<String, Rows>) -> Vec<String> {
     let mut missing = Vec::new();
     for (table, rows) in before.iter().filter(|(table, _)| *table != "waiters") {
         let there = after.get(table).map(Vec::as_slice).unwrap_or_default();
@@ -111,8 +111,11 @@ fn a_file_of_any_version_is_brought_to_the_present_one_and_all_that_it_held_is_t
         assert_eq!(version(&store.db()), old);
         let pd = Coordinator::open(store.options().agent("bob").scope(ScopeChoice::Named("shop".into()))).unwrap();
         assert_eq!(version(&store.db()), present);
-        let lost = missing(&before, &contents(&store.db()));
+        let after = contents(&store.db());
+        let lost = missing(&before, &after);
         assert!(lost.is_empty(), "from version {old}: {lost:#?}");
+        // What waited in an older version can't keep its place in the queue.
+        assert_eq!(after["waiters"].is_empty(), old < present);
         as_its_users_see_it(&pd);
         pd.close();
         let conn = Connection::open(store.db()).unwrap();
