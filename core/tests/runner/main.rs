@@ -11,6 +11,8 @@ mod fork;
 #[cfg(unix)]
 mod interrupt;
 mod locks;
+#[cfg(target_os = "linux")]
+mod media;
 mod notes;
 mod options;
 mod ports;
