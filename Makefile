@@ -34,6 +34,7 @@ test-rust:
 
 # The same library, built so that it stops or dies where a test says.
 test-faults:
+	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) build --locked -p portdaddy-core --target-dir target/faults --example second_copy
 	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) test --locked -p portdaddy-core --target-dir target/faults --test runner -- faults::
 
 # What was packed, installed in an empty project.

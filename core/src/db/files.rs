@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{OPEN_HERE, OpenHere};
+use super::OPEN_HERE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
 use crate::sys::filesystem::{Identity, identity};
@@ -43,32 +43,24 @@ impl Files {
         &self.paths[0]
     }
 
-    fn found(&self) -> Identities {
-        self.paths.each_ref().map(|path| identity(path))
-    }
-
-    /// Those of another handle of this process, which one that is opened now shares.
-    fn shared(&self, open: &OpenHere, found: &Identities) -> Option<Identities> {
-        let pid = std::process::id();
-        let own = open.iter().filter(|here| here.path == self.paths[0] && here.pid == pid);
-        own.filter_map(|here| here.files).find(|files| files[0] == found[0])
-    }
-
-    /// To be called before the first connection is opened.
+    /// To be called before the first connection is opened: all connections of this process share the log of the others.
     ///
     /// # Errors
     /// `STORE_IO` where another handle of this process has files open that were removed or replaced.
     pub(super) fn check_shared(&self) -> Result<()> {
-        let shared = self.shared(&OPEN_HERE.lock(), &self.found());
+        let (database, pid) = (identity(&self.paths[0]), std::process::id());
+        let open = OPEN_HERE.lock();
+        let own = open.iter().filter(|here| here.path == self.paths[0] && here.pid == pid);
+        let shared = own.filter_map(|here| here.files).find(|files| files[0] == database);
         shared.map_or(Ok(()), |files| self.check_all(&files))
     }
 
     /// To be called once a connection is open, by the handle of that number in [`OPEN_HERE`].
     pub(super) fn learn(&self, number: u64) {
-        let (mut open, found) = (OPEN_HERE.lock(), self.found());
-        let files = self.shared(&open, &found).unwrap_or(found);
-        open.iter_mut().filter(|here| here.number == number).for_each(|here| here.files = Some(files));
-        *self.opened.lock() = files;
+        let found = self.paths.each_ref().map(|path| identity(path));
+        *self.opened.lock() = found;
+        let mut open = OPEN_HERE.lock();
+        open.iter_mut().filter(|here| here.number == number).for_each(|here| here.files = Some(found));
     }
 
     /// # Errors

@@ -4,6 +4,7 @@
 mod builds;
 mod power;
 mod recorder;
+mod traps;
 
 use std::time::{Duration, Instant};
 
