@@ -60,7 +60,7 @@ pub(super) fn contents(db: &Path) -> BTreeMap<String, Rows> {
     let tables: Vec<String> = tables.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
     let rows = |table: &str| {
         let mut statement = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let row = |r: &rusqlite::Row<'_>| {
             Ok(names
                 .iter()
