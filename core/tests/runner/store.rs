@@ -605,6 +605,17 @@ fn a_second_copy_of_the_library_in_one_process_is_refused() {
     store.open("a");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_handle_that_ended_as_a_crash_is_no_second_copy_though_a_command_has_its_proof() {
+    let store = TempStore::new();
+    let pd = store.open("a");
+    let inherited = pd.inherit_proof().unwrap();
+    pd.abandon();
+    note(&store.open("a"), "goes on").unwrap();
+    drop(inherited);
+}
+
 #[test]
 fn handles_of_one_copy_share_a_process() {
     let store = TempStore::new();
