@@ -8,7 +8,8 @@ VENV = bindings-python/.venv
 VENV_READY = $(VENV)/.ready
 PACKAGE = bindings-python/python/port_daddy
 # The same packages each time, so that they are built once.
-FAULTS = env RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) test --locked -p portdaddy-core -p port-daddy --target-dir target/faults
+FAULTS = env RUSTFLAGS='--cfg portdaddy_faults' $(CARGO)
+FAULTY = --locked --target-dir target/faults -p portdaddy-core -p port-daddy
 
 .PHONY: help demo test test-rust test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-examples fuzz lint lint-python bench build install docs types npm wheel clean
 
@@ -38,15 +39,16 @@ test-rust:
 
 # The same library, built so that it stops or dies where a test says.
 test-faults:
-	$(FAULTS) --test runner -- faults::
+	$(FAULTS) build $(FAULTY) --example second_copy
+	$(FAULTS) test $(FAULTY) --test runner -- faults::
 
 # Nobody looks unless woken: what only the tick would make good fails or hangs here.
 test-no-tick:
-	PORT_DADDY_BROKEN=tick $(FAULTS) --test runner --test cli
+	PORT_DADDY_BROKEN=tick $(FAULTS) test $(FAULTY) --test runner --test cli
 
 # What the storm's processes are: Rust and `pd` with faults, and the other faces as users get them.
 storm-faces: npm wheel
-	RUSTFLAGS='--cfg portdaddy_faults' $(CARGO) build -q --locked --target-dir target/faults -p portdaddy-storm -p port-daddy
+	$(FAULTS) build -q $(FAULTY) -p portdaddy-storm
 	rm -rf target/storm
 	mkdir -p target/storm/node_modules
 	cp -R target/npm/port-daddy target/npm/port-daddy-*/ target/storm/node_modules/

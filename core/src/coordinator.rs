@@ -282,7 +282,7 @@ impl Coordinator {
         let liveness = liveness.unwrap_or_else(|| Arc::new(SystemLiveness::new(crate::db::live_dir(&path))));
         crate::db::prepare(&path)?;
         // Before SQLite opens the file: its locks would already be in danger afterwards.
-        if face == Face::Library {
+        if face == Face::Library && !crate::fault::broken("second-copy") {
             refuse_second_copy(&crate::db::live_dir(&path))?;
         }
         let db = Db::open(&path, face == Face::Shell, poll, Inputs { clock, liveness, random })?;
@@ -450,14 +450,15 @@ impl Inner {
         };
         if ending == Ending::InOrder && self.db.write(Durability::Process, withdraw).is_ok() {
             file.withdraw();
+            OURS.lock().remove(&name);
         } else {
-            // A process that lives on tells nobody of this death: those who wait for what is left look now.
+            // The file stays, and is still this copy's: a command may have inherited its lock.
+            // And a process that lives on tells nobody of this death: those who wait for what is left look now.
             let bereaved = self.db.read(|conn| crate::locks::next_after(conn, &name)).unwrap_or_default();
             file.abandon();
             let agent = self.caller.agent.as_deref().map(|agent| Topic::of(&["agent", agent]));
             bereaved.into_iter().map(Topic::ticket).chain(agent).for_each(|topic| self.db.wakes().wake(topic));
         }
-        OURS.lock().remove(&name);
         self.db.close();
         self.wake_own_waits();
     }

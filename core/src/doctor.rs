@@ -151,7 +151,7 @@ fn at(path: &Path, options: Options, what: Examination) -> Vec<Check> {
 
 /// Whether the file is ours, and needs no migration.
 fn is_current(path: &Path) -> bool {
-    path.exists() && db::inspect(path).is_ok_and(|found| found.ours && found.version == Inspected::CURRENT)
+    path.exists() && db::inspect(path).is_ok_and(|found| found.is_current())
 }
 
 fn caller(standing: &Standing) -> [Check; 2] {
@@ -298,7 +298,7 @@ fn on_disk(path: &Path, conn: Option<&Connection>) -> Check {
 }
 
 fn schema(found: &Inspected) -> Check {
-    let (version, known) = (found.version, Inspected::CURRENT);
+    let (version, known) = (found.version, db::own_version());
     if found.empty {
         return Check::good("schema", "the file is empty: the first call makes its tables");
     }

@@ -4,6 +4,8 @@
 //!   it only when the point is come by for the Nth time.
 //! * `PORT_DADDY_BROKEN` lists the promises, with commas, that this process does not keep ([`broken`]): how a checker
 //!   shows that it would notice.
+//! * `PORT_DADDY_BOOT` is taken for this boot's id, and `PORT_DADDY_MIGRATION` for one more migration: the machine after its
+//!   next start, and the next version of this library.
 
 use std::time::Duration;
 
@@ -53,6 +55,26 @@ pub(crate) fn dawdle() {
             _ => {}
         }
     }
+}
+
+/// What is taken for this boot's id.
+pub(crate) fn boot_id() -> Option<String> {
+    #[cfg(portdaddy_faults)]
+    return std::env::var("PORT_DADDY_BOOT").ok();
+    #[cfg(not(portdaddy_faults))]
+    None
+}
+
+/// The DDL by which this build is newer than it is.
+#[inline]
+pub(crate) fn migration() -> Option<&'static str> {
+    #[cfg(portdaddy_faults)]
+    {
+        static DDL: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+        DDL.get_or_init(|| std::env::var("PORT_DADDY_MIGRATION").ok()).as_deref()
+    }
+    #[cfg(not(portdaddy_faults))]
+    None
 }
 
 #[cfg(portdaddy_faults)]

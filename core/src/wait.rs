@@ -280,7 +280,7 @@ impl Waiting<'_> {
             // While polling, each step is a tick. A word that changes between the last sleep and a new sample is not
             // missed: the read that follows a sample sees what was committed before the wake.
             self.inner.db.check_open()?;
-            self.inner.db.check_file()?;
+            self.inner.db.check_files()?;
             let looks = wakes.is_polling() || !fault::broken("tick");
             let version = self.reader.as_ref().filter(|_| looks).map(Reader::data_version).transpose()?;
             if wakes.remap_if_replaced()? || version.is_some() && version != self.version {

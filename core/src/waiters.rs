@@ -114,6 +114,12 @@ pub(crate) fn remove_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
     Ok(())
 }
 
+/// Ends every wait, with the version of the file that it began in: older libraries write no more, so none of them could leave
+/// the queue, or give back a lock that it was handed.
+pub(crate) fn end_all(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute("DELETE FROM waiters", []).map(|_| ())
+}
+
 fn living(tx: &Tx<'_>, found: Vec<Waiter>) -> Result<Vec<Waiter>> {
     let mut living = Vec::with_capacity(found.len());
     for waiter in found {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ffi};
 
+use super::files::Files;
 use super::gate::Gate;
 use super::{Door, schema, sidecar};
 use crate::sync::{Condvar, Mutex};
@@ -56,7 +57,7 @@ struct State {
 
 impl Checkpoints {
     /// Starts one if the WAL has grown by enough since the last.
-    pub(super) fn begin_if_due(self: &Arc<Self>, pages: i32, path: &Path, door: &Arc<Door>) {
+    pub(super) fn begin_if_due(self: &Arc<Self>, pages: i32, files: &Arc<Files>, door: &Arc<Door>) {
         {
             let mut state = self.state.lock();
             if pages < state.left {
@@ -67,9 +68,9 @@ impl Checkpoints {
             }
             state.running = true;
         }
-        let (this, door, path) = (Arc::clone(self), Arc::clone(door), path.to_owned());
+        let (this, door, files) = (Arc::clone(self), Arc::clone(door), Arc::clone(files));
         let thread = std::thread::Builder::new().name("pd-checkpoint".to_owned());
-        if thread.spawn(move || this.run(pages, &path, &door)).is_err() {
+        if thread.spawn(move || this.run(pages, &files, &door)).is_err() {
             self.done(pages, false);
         }
     }
@@ -85,7 +86,7 @@ impl Checkpoints {
 
     /// `due`: the pages for which it was started. Where nothing can be put back, as while another process does it, they
     /// are left there.
-    fn run(&self, due: i32, path: &Path, door: &Door) {
+    fn run(&self, due: i32, files: &Files, door: &Door) {
         // Whatever happens to this thread, nobody waits for it for ever.
         struct Done<'a>(&'a Checkpoints, i32, bool);
         impl Drop for Done<'_> {
@@ -96,7 +97,7 @@ impl Checkpoints {
         let mut done = Done(self, due, false);
         let (mut known, mut least) = (0, i32::MAX);
         for _ in 0..PASSES {
-            let Some((pages, put_back)) = self.step(door, || passive(path)) else { return };
+            let Some((pages, put_back)) = self.step(door, files, || passive(files.path())) else { return };
             done.1 = pages;
             // What was written since the last pass: the last step will find about as much.
             let new = pages - known;
@@ -110,15 +111,15 @@ impl Checkpoints {
         }
         // Busy, too, is what a reader makes of it.
         done.2 = true;
-        if let Some((pages, put_back)) = self.step(door, || full(path)) {
+        if let Some((pages, put_back)) = self.step(door, files, || full(files.path())) {
             (done.1, done.2) = if pages == put_back { (0, false) } else { (pages, true) };
         }
     }
 
-    /// One step, inside the door; none where it failed, or the handle is being closed.
-    fn step(&self, door: &Door, f: impl FnOnce() -> rusqlite::Result<(i32, i32)>) -> Option<(i32, i32)> {
+    /// One step, inside the door; none where it failed, a file was replaced, or the handle is being closed.
+    fn step(&self, door: &Door, files: &Files, f: impl FnOnce() -> rusqlite::Result<(i32, i32)>) -> Option<(i32, i32)> {
         let _inside = door.enter().ok()?;
-        if self.state.lock().over {
+        if self.state.lock().over || files.check().is_err() {
             return None;
         }
         f().ok()
@@ -216,7 +217,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::default();
         let due = 3 * AT;
-        checkpoints.run(due, &dir.path().join("nothing"), &Door::default());
+        checkpoints.run(due, &Files::new(&dir.path().join("nothing")), &Door::default());
         assert_eq!(checkpoints.state.lock().left, due);
 
         // As while another process puts them back: its lock is byte 121 of the index.
@@ -228,7 +229,7 @@ mod tests {
         let locked =
             unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&index), libc::F_OFD_SETLK, &raw const lock) };
         assert_eq!(locked, 0);
-        checkpoints.run(due, &dir.path().join("db"), &Door::default());
+        checkpoints.run(due, &Files::new(&dir.path().join("db")), &Door::default());
         assert_eq!(checkpoints.state.lock().left, due);
         // Closing it would take the process's own locks along.
         std::mem::forget(index);
@@ -239,15 +240,16 @@ mod tests {
     fn what_a_reader_made_vain_is_tried_less_and_less_often() {
         let dir = tempfile::tempdir().unwrap();
         let (checkpoints, door) = (Arc::new(Checkpoints::default()), Arc::new(Door::default()));
+        let files = Arc::new(Files::new(dir.path()));
         for growth in [2 * AT, 4 * AT] {
             checkpoints.done(100, true);
             assert_eq!(checkpoints.state.lock().growth, growth);
-            checkpoints.begin_if_due(100 + growth - 1, dir.path(), &door);
+            checkpoints.begin_if_due(100 + growth - 1, &files, &door);
             assert!(!checkpoints.state.lock().running, "too soon");
         }
         (0..40).for_each(|_| checkpoints.done(100, true));
         assert_eq!(checkpoints.state.lock().growth, MOST_GROWTH);
-        checkpoints.begin_if_due(99, dir.path(), &door);
+        checkpoints.begin_if_due(99, &files, &door);
         assert_eq!(checkpoints.state.lock().growth, AT, "it has begun anew");
     }
 

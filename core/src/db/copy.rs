@@ -195,7 +195,9 @@ pub(crate) struct Inspected {
 
 impl Inspected {
     /// The schema that this library makes.
-    pub(crate) const CURRENT: i64 = schema::VERSION;
+    pub(crate) fn is_current(&self) -> bool {
+        self.ours && self.version == schema::own_version()
+    }
 }
 
 /// A sound copy of a backup, of this library's schema, in a file of our own beside the database.
@@ -234,11 +236,11 @@ impl Staged {
                     format!(
                         "{} was made by a newer port-daddy: its schema is {version}, this one knows {}",
                         from.display(),
-                        schema::VERSION
+                        schema::own_version()
                     ),
                 )
                 .with("schema", version)
-                .with("known", schema::VERSION)
+                .with("known", schema::own_version())
                 .hint("upgrade port-daddy, then restore it: nothing was changed")
             })?;
             copy_pages(&source, file.path(), progress).map_err(about)?;
@@ -356,7 +358,7 @@ impl Db {
     pub(crate) fn copy_to(&self, file: &Path, progress: &Progress) -> Result<(u64, i64)> {
         self.check_open()?;
         let _inside = self.door.enter()?;
-        self.check_file()?;
+        self.check_files()?;
         let bytes = {
             let source = self.named(schema::connect(&self.path))?;
             self.named(copy_pages(&source, file, progress))?
@@ -381,7 +383,7 @@ impl Db {
         let mut slot = self.writer.lock_until(None).ok_or_else(super::closed)?;
         let writer = slot.as_mut().ok_or_else(super::closed)?;
         let pass = self.gate.enter_until(None, &mut None);
-        self.check_file()?;
+        self.check_files()?;
         let mut wakes = Vec::new();
         let replaced = self.named((|| {
             writer.record_boot(&self.inputs, None, &mut Waited::default())?;
@@ -392,7 +394,7 @@ impl Db {
             conn.execute("ATTACH ?1 AS staged", [path])?;
             conn.execute_batch("BEGIN IMMEDIATE")?;
             let open = Open::reading(&conn);
-            if schema::pragma(&conn, "user_version")? != schema::VERSION {
+            if schema::pragma(&conn, "user_version")? != schema::own_version() {
                 return Err(Error::new(ErrorKind::StoreNewer, "a newer port-daddy has migrated the database")
                     .hint("upgrade port-daddy, then restore"));
             }
@@ -427,7 +429,7 @@ impl Db {
         let _inside = self.door.enter()?;
         let before = self.log_bytes();
         let mut slot = self.writer.lock_until(None).ok_or_else(super::closed)?;
-        slot.as_mut().ok_or_else(super::closed)?.empty_log(&self.gate);
+        slot.as_mut().ok_or_else(super::closed)?.empty_log(&self.gate, &self.files);
         Ok((before, self.log_bytes()))
     }
 }

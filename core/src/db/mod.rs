@@ -13,6 +13,7 @@
 
 mod checkpoint;
 mod copy;
+mod files;
 mod gate;
 #[cfg(unix)]
 mod gather;
@@ -53,7 +54,9 @@ pub use copy::Progress;
 pub(crate) use copy::{
     Inspected, Partial, Replacing, Staged, beside, complaints, inspect, sync_dir, take_log_in, with_gate,
 };
+use files::Files;
 use gate::Gate;
+pub(crate) use schema::own_version;
 pub(crate) use tx::{Now, Tx, last_seq};
 
 /// How long a writer waits for SQLite's lock when the gate could not order it: a process that was stopped inside a
@@ -76,15 +79,26 @@ const FORK_HINT: &str =
 /// its copy of SQLite believes in locks that only the parent holds, so opening the same file there loses commits and ends
 /// in SIGBUS once the parent is gone.
 pub(crate) static OPEN_HERE: Mutex<OpenHere> = Mutex::new(Vec::new());
-pub(crate) type OpenHere = Vec<(PathBuf, u32)>;
+pub(crate) type OpenHere = Vec<OpenFile>;
 
-/// An entry of [`OPEN_HERE`]. Dropped in the process that made it, it goes.
-struct Here(PathBuf, u32);
+/// A database that is open.
+pub(crate) struct OpenFile {
+    number: u64,
+    path: PathBuf,
+    pid: u32,
+    /// Its files, once a connection is open.
+    files: Option<files::Identities>,
+}
+
+/// An entry of [`OPEN_HERE`], by its number. Dropped in the process that made it, it goes.
+struct Here(u64, u32);
 
 impl Here {
     fn enter(path: &Path) -> Result<Here> {
         let (mut open, pid) = (OPEN_HERE.lock(), std::process::id());
-        if let Some((_, opener)) = open.iter().find(|(other, opener)| other == path && *opener != pid) {
+        if let Some(OpenFile { pid: opener, .. }) = open.iter().find(|other| other.path == path && other.pid != pid)
+            && !crate::fault::broken("fork")
+        {
             return Err(Error::new(
                 ErrorKind::Forked,
                 format!(
@@ -94,18 +108,16 @@ impl Here {
             )
             .hint(FORK_HINT));
         }
-        open.push((path.to_owned(), pid));
-        Ok(Here(path.to_owned(), pid))
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        open.push(OpenFile { number, path: path.to_owned(), pid, files: None });
+        Ok(Here(number, pid))
     }
 }
 
 impl Drop for Here {
     fn drop(&mut self) {
         if self.1 == std::process::id() {
-            let mut open = OPEN_HERE.lock();
-            if let Some(at) = open.iter().position(|(path, pid)| (path, *pid) == (&self.0, self.1)) {
-                open.swap_remove(at);
-            }
+            OPEN_HERE.lock().retain(|open| open.number != self.0);
         }
     }
 }
@@ -130,8 +142,7 @@ pub(crate) struct Inputs {
 /// An open database: its connections and its sidecars.
 pub(crate) struct Db {
     path: PathBuf,
-    /// The file that is open, to tell it from another that takes its place.
-    file: Option<(u64, u64)>,
+    files: Arc<Files>,
     pid: u32,
     closed: AtomicBool,
     door: Arc<Door>,
@@ -201,10 +212,13 @@ impl Db {
         let path = path.to_path_buf();
         let here = Here::enter(&path)?;
         let gate = Gate::new(sidecar(&path, "gate"));
+        let files = Arc::new(Files::new(&path));
+        files.check_shared()?;
         let writer = Writer::open(&path, &gate)?;
+        files.learn(here.0);
         let wakes = Wakes::open(&sidecar(&path, "wake"), force_poll)?;
         Ok(Db {
-            file: sys::filesystem::identity(&path),
+            files,
             pid: std::process::id(),
             closed: AtomicBool::new(false),
             door: Arc::default(),
@@ -240,7 +254,7 @@ impl Db {
     /// Refuses a handle that came through a fork: closing or using SQLite's files in the child loses commits.
     pub(crate) fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
-        if pid == self.pid {
+        if pid == self.pid || crate::fault::broken("fork") {
             return Ok(());
         }
         Err(Error::new(
@@ -250,15 +264,10 @@ impl Db {
         .hint(FORK_HINT))
     }
 
-    /// Refuses a file that was removed or replaced since it was opened: what is written there is lost, and whoever opens
-    /// the path now sees another one.
-    pub(crate) fn check_file(&self) -> Result<()> {
-        if sys::filesystem::identity(&self.path) == self.file {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::StoreIo, "the database was removed or replaced while it was open")
-            .about_path(&self.path)
-            .hint("what it held is gone for this program: close this handle, and open a new one"))
+    /// Refuses files that were removed or replaced since they were opened: what is written there is lost, and whoever opens
+    /// the path now sees others.
+    pub(crate) fn check_files(&self) -> Result<()> {
+        self.files.check()
     }
 
     /// Refuses a handle that was closed, or came through a fork.
@@ -271,7 +280,7 @@ impl Db {
     pub(crate) fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.check_open()?;
         let _inside = self.door.enter()?;
-        self.check_file()?;
+        self.check_files()?;
         // A command that only reads, or reads before it writes, needs no second connection.
         if self.readers.lock().idle.is_empty()
             && let Some(mut slot) = self.writer.try_lock()
@@ -335,7 +344,7 @@ impl Db {
         let writer = slot.as_mut().ok_or_else(closed)?;
         let Some(_pass) = self.gate.enter_until(until, &mut waited.gate_until) else { return Ok(None) };
         crate::fault::point("gated");
-        self.check_file()?;
+        self.check_files()?;
         let done = self.named(writer.transact(durability, &self.inputs, wakes, until, waited, f));
         crate::fault::point("committed-in-gate");
         done
@@ -348,7 +357,7 @@ impl Db {
         let Some(writer) = slot.as_mut() else { return };
         let pages = writer.wal_pages.load(Ordering::Relaxed);
         if !self.brief {
-            self.checkpoints.begin_if_due(pages, &self.path, &self.door);
+            self.checkpoints.begin_if_due(pages, &self.files, &self.door);
             return;
         }
         let limit = match durability {
@@ -359,7 +368,7 @@ impl Db {
             writer.left = 0;
         }
         if pages - writer.left >= limit {
-            writer.empty_log(&self.gate);
+            writer.empty_log(&self.gate, &self.files);
             writer.left = pages;
         }
     }
@@ -391,18 +400,20 @@ impl Db {
 
     fn reopen(&self) -> Result<()> {
         let mut here = self.here.lock();
-        if here.is_none() {
-            *here = Some(Here::enter(&self.path)?);
-        }
-        self.check_file()?;
+        let number = match &*here {
+            Some(here) => here.0,
+            None => here.insert(Here::enter(&self.path)?).0,
+        };
+        self.files.check_database()?;
         *self.writer.lock() = Some(Writer::open(&self.path, &self.gate)?);
+        self.files.learn(number);
         Ok(())
     }
 
     /// Every lock that another thread could have at a fork.
     #[cfg(test)]
     pub(crate) fn hold_all(&self) -> impl Sized + '_ {
-        let connections = (self.here.lock(), self.writer.lock(), self.readers.lock());
+        let connections = (self.here.lock(), self.writer.lock(), self.readers.lock(), self.files.hold_all());
         (self.door.state.lock(), connections, self.gate.hold_all(), self.wakes.hold_all())
     }
 
@@ -417,7 +428,7 @@ impl Db {
             if let Some(mut writer) =
                 writer.filter(|writer| !self.brief && writer.wal_pages.load(Ordering::Relaxed) > MOST_LEFT)
             {
-                writer.empty_log(&self.gate);
+                writer.empty_log(&self.gate, &self.files);
             }
             *self.readers.lock() = Readers::default();
             self.here.lock().take();
@@ -447,7 +458,7 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "this handle was closed").hint("open a new one")
 }
 
-/// The numbers of readers and of connections for reading.
+/// The numbers of open databases, of readers, and of connections for reading.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// The version of the file as one connection sees it; says nothing of what another sees.
@@ -704,9 +715,13 @@ impl Writer {
     }
 
     /// Best effort: whoever is in the way only means that a later commit tries again.
-    fn empty_log(&mut self, gate: &Gate) {
+    fn empty_log(&mut self, gate: &Gate, files: &Files) {
         // Emptying excludes writers meanwhile. It waits for nobody, and what can't be emptied is put back all the same.
         let Some(_pass) = gate.enter_until(interrupt::due(), &mut None) else { return };
+        // Another database's log may stand in the place of ours.
+        if files.check().is_err() {
+            return;
+        }
         if self.set_patience(Duration::ZERO).is_ok() {
             let _ = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::TRUNCATE);
             let _ = self.set_patience(BUSY_TIMEOUT);
@@ -714,6 +729,7 @@ impl Writer {
     }
 
     fn set_full(&mut self, full: bool) -> Result<()> {
+        let full = full && !crate::fault::broken("sync");
         if self.full != full {
             self.conn.execute_batch(if full { "PRAGMA synchronous=FULL" } else { "PRAGMA synchronous=NORMAL" })?;
             self.full = full;
@@ -753,7 +769,8 @@ impl Drop for Open<'_> {
     }
 }
 
-fn check_schema(conn: &Connection) -> Result<()> {
+/// Refuses a file that a newer library has migrated.
+pub(crate) fn check_schema(conn: &Connection) -> Result<()> {
     schema::check_version(conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?)
 }
 

@@ -22,8 +22,16 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_fewer_pages.sql"),
     include_str!("migrations/0003_counted_log.sql"),
 ];
+
+/// Those of this library.
+fn migrations() -> impl Iterator<Item = &'static str> {
+    MIGRATIONS.iter().copied().chain(crate::fault::migration())
+}
+
 /// The version that this library writes.
-pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+pub(crate) fn own_version() -> i64 {
+    migrations().count() as i64
+}
 
 /// Each commit writes the pages that it has touched, whole, and a reader that was woken reads them again. Most calls change
 /// a few rows of a hundred bytes on three or four pages: with SQLite's usual 4,096 bytes they take a quarter to a third
@@ -62,7 +70,7 @@ fn try_open(path: &Path, gate: &Gate, until: Option<Instant>, waited: &mut Waite
         return Err(foreign());
     }
     check_version(version)?;
-    if version < VERSION {
+    if version < own_version() {
         let Some(_pass) = gate.enter_until(until, &mut waited.gate_until) else { return Ok(None) };
         conn.busy_timeout(waited.left(until, BUSY_TIMEOUT))?;
         migrate(&conn)?;
@@ -94,15 +102,16 @@ fn create_file(path: &Path) -> Result<()> {
 
 /// Refuses a file that a newer library has migrated.
 pub(super) fn check_version(version: i64) -> Result<()> {
-    if version <= VERSION {
+    let known = own_version();
+    if version <= known {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::StoreNewer,
-        format!("the database was made by a newer port-daddy: its schema is {version}, this one knows {VERSION}"),
+        format!("the database was made by a newer port-daddy: its schema is {version}, this one knows {known}"),
     )
     .with("schema", version)
-    .with("known", VERSION)
+    .with("known", known)
     .hint("upgrade port-daddy, or name another database with PORT_DADDY_DB or --db"))
 }
 
@@ -152,12 +161,15 @@ fn migrate_in_transaction(conn: &Connection) -> Result<()> {
     if version == 0 && !is_ours_or_empty(conn)? {
         return Err(foreign());
     }
-    for ddl in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+    for ddl in migrations().skip(usize::try_from(version).unwrap_or(0)) {
         conn.execute_batch(ddl)?;
         crate::fault::point("migrating");
     }
+    if version > 0 {
+        crate::waiters::end_all(conn)?;
+    }
     conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-    conn.pragma_update(None, "user_version", VERSION)?;
+    conn.pragma_update(None, "user_version", own_version())?;
     Ok(())
 }
 
@@ -226,7 +238,7 @@ mod tests {
         drop(lock);
         pd.close();
         let conn = Connection::open(&path).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), VERSION);
+        assert_eq!(pragma(&conn, "user_version").unwrap(), own_version());
         let sound: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
         assert_eq!(sound, "ok");
     }

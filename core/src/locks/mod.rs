@@ -13,6 +13,7 @@
 
 mod deadlock;
 mod grant;
+mod later;
 mod queue;
 
 use std::cell::RefCell;
@@ -223,10 +224,16 @@ impl Lock {
     /// Releases it, and hands it to the next in line.
     ///
     /// # Errors
-    /// `LEASE_LOST` if it was no longer this one's, `STORE_*`.
+    /// `LEASE_LOST` if it was no longer this one's, `STORE_*`: where the store is busy, full or read-only, it is tried again
+    /// until the handle is closed.
     pub fn release(self) -> Result<()> {
         self.held.store(false, Ordering::SeqCst);
-        self.coordinator.release_grant(self.scope, &self.name, self.token)
+        self.give_back()
+    }
+
+    fn give_back(&self) -> Result<()> {
+        let (scope, name, token) = (self.scope, self.name.clone(), self.token);
+        later::give_back(&self.coordinator, move |coordinator| coordinator.release_grant(scope, &name, token))
     }
 
     /// Ends the lease this many milliseconds from now.
@@ -248,7 +255,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         if self.held.load(Ordering::SeqCst) {
             // A drop can't report; a lease that was lost needs no release, and a handle that is closed has released.
-            let _ = self.coordinator.release_grant(self.scope, &self.name, self.token);
+            let _ = self.give_back();
         }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::grant::{Row, grant_to, load, settle, wake_first};
-use super::{LockOptions, info, lease_lost, timed_out};
+use super::{LockOptions, info, later, lease_lost, timed_out};
 use crate::coordinator::Coordinator;
-use crate::db::Durability;
+use crate::db::{Durability, check_schema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::interrupt;
@@ -109,6 +109,8 @@ impl Queue<'_> {
     fn lost_its_place(&self, holder: Option<&Row>) -> Result<Error> {
         let inner = &self.coordinator.inner;
         inner.check_open()?;
+        // A migration ends all waits.
+        inner.db.read(check_schema)?;
         let name = self.name;
         Ok(Error::new(
             ErrorKind::LeaseLost,
@@ -163,27 +165,33 @@ impl Queue<'_> {
 
     /// Leaves the queue; gives the token if the lock was granted in the meantime.
     fn leave(&mut self) -> Result<Option<i64>> {
-        let token = self.coordinator.inner.db.write(Durability::Process, |tx| {
-            waiters::remove(tx, self.ticket)?;
-            wake_first(tx, self.scope, self.name)?;
-            Ok(load(tx, self.scope, self.name)?.filter(|r| r.ticket == Some(self.ticket)).map(|r| r.token))
-        })?;
+        let token = leave(self.coordinator, self.scope, self.name, self.ticket)?;
         self.done = token.is_none();
         Ok(token)
     }
+}
+
+fn leave(coordinator: &Coordinator, scope: i64, name: &str, ticket: i64) -> Result<Option<i64>> {
+    coordinator.inner.db.write(Durability::Process, |tx| {
+        waiters::remove(tx, ticket)?;
+        wake_first(tx, scope, name)?;
+        Ok(load(tx, scope, name)?.filter(|r| r.ticket == Some(ticket)).map(|r| r.token))
+    })
 }
 
 impl Drop for Queue<'_> {
     /// However the wait ends early, nothing stays behind: no waiter, and no lock granted to nobody. An interrupted one
     /// waits to write that, too.
     fn drop(&mut self) {
-        interrupt::unhindered(|| {
-            if !self.done
-                && let Ok(Some(token)) = self.leave()
-            {
-                let _ = self.coordinator.release_grant(self.scope, self.name, token);
-            }
-        });
+        if self.done {
+            return;
+        }
+        let (scope, name, ticket) = (self.scope, self.name.to_owned(), self.ticket);
+        let give_up = move |coordinator: &Coordinator| match leave(coordinator, scope, &name, ticket)? {
+            Some(token) => coordinator.release_grant(scope, &name, token),
+            None => Ok(()),
+        };
+        let _ = interrupt::unhindered(|| later::give_back(self.coordinator, give_up));
     }
 }
 

@@ -313,16 +313,19 @@ mod platform {
     }
 }
 
+/// Device and inode.
+pub(crate) type Identity = (u64, u64);
+
 /// What tells the file at `path` from another that takes its name: device and inode. It is only asked about, never
 /// opened. `None` where there is none, or the platform can't tell.
 #[cfg(unix)]
-pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 #[cfg(not(unix))]
-pub(crate) fn identity(_path: &Path) -> Option<(u64, u64)> {
+pub(crate) fn identity(_path: &Path) -> Option<Identity> {
     None
 }
 

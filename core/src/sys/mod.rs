@@ -36,7 +36,7 @@ pub(crate) fn awake_ms() -> i64 {
 /// A text that differs between two boots of the machine; empty where the platform has none.
 pub(crate) fn boot_id() -> String {
     static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(read_boot_id).clone()
+    BOOT.get_or_init(|| crate::fault::boot_id().unwrap_or_else(read_boot_id)).clone()
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

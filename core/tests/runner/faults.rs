@@ -1,6 +1,11 @@
 //! Processes that are killed or stopped at the worst moments. Only in a build with `--cfg portdaddy_faults`
 //! (`make test-faults`): the library then stops or dies where `PORT_DADDY_FAULT` says.
 
+mod builds;
+mod power;
+mod recorder;
+mod traps;
+
 use std::time::{Duration, Instant};
 
 use portdaddy_core::{
@@ -249,4 +254,39 @@ fn killed_while_a_damaged_database_is_put_aside_its_name_always_has_one() {
     let size = |name: &str| store.db().with_file_name(name).metadata().unwrap().len();
     let logs: Vec<_> = left.iter().filter(|name| name.ends_with("-wal") && size(name) > 0).collect();
     assert_eq!(logs.len(), 1, "the log is with the first copy: {left:?}");
+}
+
+#[test]
+fn who_could_not_leave_the_queue_or_give_a_lock_back_does_so_later() {
+    let store = TempStore::running();
+    let (holder, waiter, next) = (store.open("holder"), store.open("waiter"), store.open("next"));
+    let lock = |pd: &Coordinator, name: &str, timeout| {
+        pd.lock(name, &LockOptions { wait: Wait::at_most(timeout), ..LockOptions::default() })
+    };
+    let [waited_for, dropped, released] =
+        ["waited-for", "dropped", "released"].map(|name| lock(&holder, name, LONG).unwrap().unwrap());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| lock(&waiter, "waited-for", Duration::from_millis(200)).unwrap_err());
+        let deadline = Instant::now() + LONG;
+        while next.lock_info("waited-for").unwrap().is_none_or(|info| info.waiters.is_empty()) {
+            assert!(Instant::now() < deadline, "nobody waits");
+        }
+        let mut stopped = armed(&store, "publish", "in-transaction=stop");
+        until_stopped(&stopped);
+        let giving_back = scope.spawn(|| {
+            drop(dropped);
+            released.release().unwrap_err()
+        });
+        // Each has waited for the store as long as it may. Its program goes on.
+        assert_eq!(waiting.join().unwrap().kind(), ErrorKind::StoreBusy);
+        assert_eq!(giving_back.join().unwrap().kind(), ErrorKind::StoreBusy);
+        stopped.resume();
+        assert_eq!(stopped.said(), "survived");
+        waited_for.release().unwrap();
+        for name in ["waited-for", "dropped", "released"] {
+            let got = lock(&next, name, LONG).unwrap_or_else(|e| panic!("{name}: nobody else gets it: {e}"));
+            got.unwrap().release().unwrap();
+        }
+    });
+    drop((waiter, holder));
 }

@@ -15,6 +15,8 @@ mod fork;
 #[cfg(unix)]
 mod interrupt;
 mod locks;
+#[cfg(target_os = "linux")]
+mod media;
 mod notes;
 mod options;
 mod ports;
@@ -24,5 +26,6 @@ mod sessions;
 mod signals;
 mod store;
 mod tasks;
+mod versions;
 #[cfg(all(portdaddy_faults, target_os = "linux"))]
 mod wakes;

@@ -94,7 +94,7 @@ fn foreign(store: &TempStore, sql: &str) -> Vec<u8> {
     fs::read(db).unwrap()
 }
 
-fn make_private(dir: &Path) {
+pub(super) fn make_private(dir: &Path) {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -249,7 +249,7 @@ fn a_newer_version_s_file_is_refused() {
 
 /// Runs `f` as a user whom modes apply to: root ignores them. The store becomes that user's.
 #[cfg(target_os = "linux")]
-fn as_ordinary_user(store: &TempStore, f: impl FnOnce() + Send) {
+pub(super) fn as_ordinary_user(store: &TempStore, f: impl FnOnce() + Send) {
     use rustix::process::{Gid, Uid, geteuid};
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     const NOBODY: u32 = 65534;
@@ -334,11 +334,11 @@ fn with_mounts() -> Option<&'static [&'static str]> {
 
 /// Runs a child in mounts of its own, after `script`, which has the store's directory as `$dir`.
 #[cfg(target_os = "linux")]
-fn child_in_mounts(store: &TempStore, script: &str, role: &str) -> Option<Process> {
+pub(super) fn child_in_mounts(store: &TempStore, script: &str, child: &str, role: &str) -> Option<Process> {
     let dir = store.db().parent().unwrap().to_str().unwrap().to_owned();
     let script = format!("{script} && exec \"$0\" \"$@\"");
     let by = [with_mounts()?, &["sh", "-c", &script]].concat();
-    Some(store.child_by(&by, CHILD, role, "a", &[("dir", &dir)]))
+    Some(store.child_by(&by, child, role, "a", &[("dir", &dir)]))
 }
 
 #[cfg(target_os = "linux")]
@@ -349,7 +349,7 @@ fn on_a_read_only_disk_looking_works() {
     note(&pd, "before").unwrap();
     pd.close();
     let script = "mount --bind \"$dir\" \"$dir\" && mount -o remount,ro,bind \"$dir\"";
-    let Some(mut child) = child_in_mounts(&store, script, "mounted read-only") else { return };
+    let Some(mut child) = child_in_mounts(&store, script, CHILD, "mounted read-only") else { return };
     assert_eq!(child.said(), "done");
 }
 
@@ -359,7 +359,7 @@ fn a_full_disk_loses_nothing_and_harms_nothing() {
     let store = TempStore::running();
     make_private(store.db().parent().unwrap());
     let script = "mount -t tmpfs -o size=8m,mode=0700 none \"$dir\"";
-    let Some(mut child) = child_in_mounts(&store, script, "full") else { return };
+    let Some(mut child) = child_in_mounts(&store, script, CHILD, "full") else { return };
     assert_eq!(child.said(), "done");
 }
 
@@ -603,6 +603,17 @@ fn a_second_copy_of_the_library_in_one_process_is_refused() {
     let file = fs::File::open(&path).unwrap();
     file.lock().unwrap();
     store.open("a");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_handle_that_ended_as_a_crash_is_no_second_copy_though_a_command_has_its_proof() {
+    let store = TempStore::new();
+    let pd = store.open("a");
+    let inherited = pd.inherit_proof().unwrap();
+    pd.abandon();
+    note(&store.open("a"), "goes on").unwrap();
+    drop(inherited);
 }
 
 #[test]
