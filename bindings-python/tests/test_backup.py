@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import Store
 
+from conftest import Store
 from port_daddy import InvalidError, NotOwnerError
 
 
