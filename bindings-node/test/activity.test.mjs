@@ -1,5 +1,6 @@
 // History, and the state of the whole.
 import assert from 'node:assert/strict';
+import { chmodSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { Store, refused } from './setup.mjs';
@@ -79,6 +80,7 @@ test('the_doctor_finds_a_sound_store_sound_and_tells_why_another_is_not', async 
     assert.ok(check?.ok && check.detail && check.hint === null, JSON.stringify(check ?? name));
   }
   const db = store.write('text.db', 'this is no database, however long it may go on for');
+  chmodSync(db, 0o600);
   const sick = store.open('a', { db });
   const failed = (await sick.doctor()).filter((c) => !c.ok);
   assert.deepEqual(failed.map((c) => c.name), ['database']);
