@@ -119,6 +119,7 @@ def test_the_doctor_finds_a_sound_store_sound_and_tells_why_another_is_not(store
     ):
         assert checks[name].ok and checks[name].detail and checks[name].hint is None, checks[name]
     db = store.write("text.db", "this is no database, however long it may go on for")
+    db.chmod(0o600)
     # A client that blocks is open or isn't made; one of asyncio, which opens at its first call, can ask why it can't.
     with pytest.raises(StoreCorruptError):
         store.open("a", db=db)

@@ -77,6 +77,7 @@ def test_every_operation_of_the_blocking_client_is_a_coroutine(store: Store) -> 
     assert operations(AsyncPortDaddy) == names and len(names) > 45
     required: dict[str, tuple[Any, ...]] = {
         "agent": ("a",),
+        "backup": ("f",),
         "begin": ("x",),
         "claim": ("x",),
         "claim_files": ("f",),
@@ -86,6 +87,7 @@ def test_every_operation_of_the_blocking_client_is_a_coroutine(store: Store) -> 
         "note": ("x",),
         "publish": ("x", 1),
         "release": ("x",),
+        "restore": ("f",),
         "salvage_abandon": ("b",),
         "salvage_claim": ("b",),
         "salvage_complete": ("b",),

@@ -509,6 +509,7 @@ def test_an_error_s_stack_leads_to_its_caller(store: Store) -> None:
 # What each operation that needs something is given.
 GIVEN: dict[str, tuple[Any, ...]] = {
     "agent": ("a",),
+    "backup": ("f",),
     "begin": ("x",),
     "claim": ("x",),
     "claim_files": ("f",),
@@ -519,6 +520,7 @@ GIVEN: dict[str, tuple[Any, ...]] = {
     "note": ("x",),
     "publish": ("x", 1),
     "release": ("x",),
+    "restore": ("f",),
     "salvage_abandon": ("b",),
     "salvage_claim": ("b",),
     "salvage_complete": ("b",),
