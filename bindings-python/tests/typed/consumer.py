@@ -75,9 +75,10 @@ def everything(pd: PortDaddy) -> None:
     entries: p.Follow[p.Activity] = pd.follow_activity(type="x", timeout=1)
     status: p.Status = pd.status()
     checks: tuple[p.Check, ...] = pd.doctor()
-    copy: p.BackupMade = pd.backup("copy", force=True)
+    made: p.BackupMade = pd.backup("copy", force=True)
     restored: p.Restored = pd.restore("copy", force=True, keep=False)
     texts: list[str] = pd.take_notices()
+    print(made, restored)
     agent = pd.unregister_agent()
     with pd.session("x", files=["a"]) as block:
         written = block.note("x", type="y")
