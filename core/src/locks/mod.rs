@@ -279,7 +279,8 @@ impl Coordinator {
     /// Not reentrant: a second call by the same agent waits like anyone's.
     ///
     /// # Errors
-    /// `NO_AGENT`, `INVALID`, `TIMEOUT`, `CANCELLED`, `DEADLOCK` (with the cycle), `STORE_*`.
+    /// `NO_AGENT`, `INVALID`, `TIMEOUT`, `CANCELLED`, `DEADLOCK` (with the cycle), `LEASE_LOST` where the lease was over before
+    /// this call could return it, `STORE_*`.
     pub fn lock(&self, name: &str, options: &LockOptions) -> Result<Option<Lock>> {
         at_once(self.take(Sleeping::Thread, name, options))
     }
