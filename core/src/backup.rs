@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::activity;
 use crate::agents;
 use crate::clock::{Clock, SystemClock};
-use crate::coordinator::{Coordinator, Options};
+use crate::coordinator::{Coordinator, Options, refuse_unsafe_look};
 use crate::db::{self, Partial, Progress, Replacing, Staged, last_seq};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SystemRandom;
@@ -140,6 +140,8 @@ impl Coordinator {
                 let subject = file.display().to_string();
                 activity::record_as(tx, agent, self.inner.scope_row(tx)?, "store.restore", &subject, detail)
             })?;
+            // A commit that fails from here on may count all the same, once the log is read again.
+            copied = false;
             Ok(seq)
         });
         match done {
@@ -199,7 +201,14 @@ impl Coordinator {
                 .with("path", target.display().to_string())
                 .hint("name another file"));
         }
-        let exists = target.symlink_metadata().is_ok();
+        let exists = match target.symlink_metadata() {
+            Ok(found) if !found.is_file() => {
+                return Err(Error::invalid(format!("{} is no regular file", target.display()))
+                    .with("path", target.display().to_string())
+                    .hint("name another file"));
+            }
+            found => found.is_ok(),
+        };
         if exists && !force {
             return Err(taken(&target));
         }
@@ -234,6 +243,9 @@ pub fn restore(options: Options, file: impl AsRef<Path>, restore: &Restore) -> R
     let file = &options.standing()?.cwd.join(file);
     // A database that isn't there is made by opening it; not for a backup that isn't one.
     check_source(file, &path)?;
+    refuse_unsafe_look(&path)?;
+    undo_interrupted(&path)?;
+    let judged = sys::filesystem::identity(&path);
     let found = db::inspect(&path);
     let unreadable = found.as_ref().is_err_and(|e| e.kind() == ErrorKind::StoreCorrupt);
     // Another program's database is never put aside, whatever state it is in.
@@ -254,12 +266,21 @@ pub fn restore(options: Options, file: impl AsRef<Path>, restore: &Restore) -> R
         .hint("if it is the right file, pass --force: it is put aside, and the backup takes its place")
         .caused_by(failed));
     }
-    replace_damaged(&path, file, restore)
+    replace_damaged(&path, judged, file, restore)
 }
 
-fn replace_damaged(path: &Path, file: &Path, restore: &Restore) -> Result<Restored> {
+/// `judged`: the file that was found to be damaged.
+fn replace_damaged(
+    path: &Path,
+    judged: Option<sys::filesystem::Identity>,
+    file: &Path,
+    restore: &Restore,
+) -> Result<Restored> {
     let staged = Staged::of(file, path, &SystemRandom, &restore.progress)?;
     db::with_gate(path, || {
+        if sys::filesystem::identity(path) != judged {
+            return Err(just_replaced(path));
+        }
         let holders: Vec<String> = live_handles(path)
             .into_iter()
             .chain(sys::openers::of(path))
@@ -284,17 +305,28 @@ fn replace_damaged(path: &Path, file: &Path, restore: &Restore) -> Result<Restor
             Ok(seq)
         })?;
         let kept = kept_name(path, SystemClock.wall_ms());
+        // Until the new file is there nobody may open the old one without its log: tokens would fall back.
+        let mark = Mark::take(path, true)?;
+        if sys::filesystem::identity(path) != judged {
+            mark.remove()?;
+            return Err(just_replaced(path));
+        }
+        mark.say(&kept)?;
         // The log goes first: it must never stand beside the new file. The database's name always has a file.
         let log = db::beside(path, "-wal");
         if log.exists() {
             let aside = db::beside(&kept, "-wal");
             std::fs::rename(&log, &aside).map_err(|e| Error::io("putting aside", &log, e))?;
+            crate::fault::point("log-aside");
         }
         let _ = std::fs::remove_file(db::beside(path, "-shm"));
         std::fs::hard_link(path, &kept).map_err(|e| Error::io("putting aside", path, e))?;
         db::sync_dir(&kept);
+        crate::fault::point("linked-aside");
         let schema = staged.schema;
         staged.become_database(path)?;
+        crate::fault::point("put-in-place");
+        mark.remove()?;
         Ok(Restored {
             db: path.display().to_string(),
             file: file.display().to_string(),
@@ -304,6 +336,79 @@ fn replace_damaged(path: &Path, file: &Path, restore: &Restore) -> Result<Restor
             was_damaged: true,
         })
     })
+}
+
+fn just_replaced(path: &Path) -> Error {
+    Error::new(ErrorKind::StoreBusy, "somebody else has just put another database in its place")
+        .with("path", path.display().to_string())
+        .hint("look at that one; pd restore FILE replaces it, too")
+}
+
+/// Stands beside a damaged database while it is put aside, locked by who does it, and says where to. Nobody opens the database
+/// meanwhile.
+struct Mark {
+    path: PathBuf,
+    file: std::fs::File,
+}
+
+impl Mark {
+    /// `StoreBusy` if another is at it.
+    fn take(db: &Path, make: bool) -> Result<Mark> {
+        let path = db::beside(db, db::RESTORING);
+        let mut options = std::fs::OpenOptions::new();
+        sys::filesystem::beside(options.read(true).write(true).create(make));
+        let file = options.open(&path).map_err(|e| Error::io("opening", &path, e))?;
+        let busy = || {
+            Error::new(ErrorKind::StoreBusy, "another process restores this database")
+                .with("path", db.display().to_string())
+        };
+        file.try_lock().map_err(|_| busy().hint("wait until it is done"))?;
+        // One that was taken away since is no lock.
+        if sys::filesystem::identity(&path) != sys::filesystem::identity_of(&file) {
+            return Err(busy().hint("try again"));
+        }
+        Ok(Mark { path, file })
+    }
+
+    fn say(&self, kept: &Path) -> Result<()> {
+        use std::io::Write;
+        (&self.file)
+            .write_all(kept.as_os_str().as_encoded_bytes())
+            .and_then(|()| self.file.sync_all())
+            .map_err(|e| Error::io("writing", &self.path, e))?;
+        db::sync_dir(&self.path);
+        Ok(())
+    }
+
+    fn remove(self) -> Result<()> {
+        std::fs::remove_file(&self.path).map_err(|e| Error::io("removing", &self.path, e))?;
+        db::sync_dir(&self.path);
+        Ok(())
+    }
+}
+
+/// Goes back to where a restore began that was killed while it put a damaged database aside, or says that it was done.
+fn undo_interrupted(path: &Path) -> Result<()> {
+    let mark = db::beside(path, db::RESTORING);
+    if !mark.exists() {
+        return Ok(());
+    }
+    let mark = Mark::take(path, false)?;
+    let kept = PathBuf::from(std::fs::read_to_string(&mark.path).map_err(|e| Error::io("reading", &mark.path, e))?);
+    let identity = sys::filesystem::identity;
+    // Killed before it said where to, it had done nothing.
+    let begun = !kept.as_os_str().is_empty();
+    let replaced = begun && kept.exists() && identity(&kept) != identity(path);
+    if begun && !replaced {
+        let (log, aside) = (db::beside(path, "-wal"), db::beside(&kept, "-wal"));
+        if aside.exists() && !log.exists() {
+            std::fs::rename(&aside, &log).map_err(|e| Error::io("putting back", &aside, e))?;
+        }
+        if kept.exists() {
+            std::fs::remove_file(&kept).map_err(|e| Error::io("removing", &kept, e))?;
+        }
+    }
+    mark.remove()
 }
 
 /// How far a damaged database was, if it still tells: the last place in the order of commits, and the last token.

@@ -283,7 +283,7 @@ impl Coordinator {
         crate::db::prepare(&path)?;
         // Before SQLite opens the file: its locks would already be in danger afterwards.
         if face == Face::Library && !crate::fault::broken("second-copy") {
-            refuse_second_copy(&crate::db::live_dir(&path))?;
+            refuse_second_copy(&crate::db::live_dir(&path), true)?;
         }
         let db = Db::open(&path, face == Face::Shell, poll, Inputs { clock, liveness, random })?;
         let inner = Inner {
@@ -536,9 +536,16 @@ fn live_pid(live_dir: &Path, name: &str) -> Option<u32> {
     (presence.namespace == sys::pid_namespace()).then_some(presence.pid)
 }
 
+/// Refuses to look into a database that this process can't open safely: another copy of this library has it open here, or it
+/// was open when this process was forked. Removes nothing.
+pub(crate) fn refuse_unsafe_look(path: &Path) -> Result<()> {
+    crate::db::refuse_forked(path)?;
+    refuse_second_copy(&crate::db::live_dir(path), false)
+}
+
 /// Two copies of SQLite in one process on one file lose commits. A live file of this process that this copy of the
 /// library didn't make belongs to another copy.
-fn refuse_second_copy(live_dir: &Path) -> Result<()> {
+fn refuse_second_copy(live_dir: &Path, sweep: bool) -> Result<()> {
     let me = sys::process::own();
     let Ok(entries) = std::fs::read_dir(live_dir) else { return Ok(()) };
     let prefix = format!("{}-", me.pid);
@@ -546,7 +553,7 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
     for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
         if !name.starts_with(&prefix) {
             // What a killed program left that never wrote is in no row, and nobody else would ever look at it.
-            if swept < SWEPT_AT_ONCE && sys::live::is_name(&name) {
+            if sweep && swept < SWEPT_AT_ONCE && sys::live::is_name(&name) {
                 swept += 1;
                 sys::live::probe(live_dir, &name);
             }
@@ -560,7 +567,7 @@ fn refuse_second_copy(live_dir: &Path) -> Result<()> {
             continue;
         };
         let is_me = (other.pid, other.start, other.namespace) == (me.pid, me.start, me.namespace);
-        if is_me && matches!(sys::live::probe(live_dir, &name), sys::live::Probe::Held) {
+        if is_me && matches!(sys::live::peek(live_dir, &name), sys::live::Probe::Held) {
             return Err(Error::new(
                 ErrorKind::SecondCopy,
                 format!(

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::agents;
-use crate::coordinator::{Coordinator, Options, Presence, Standing};
+use crate::coordinator::{Coordinator, Options, Presence, Standing, refuse_unsafe_look};
 use crate::db::{self, Db, Durability, Inspected, Now, Partial, beside};
 use crate::error::{Error, ErrorKind, Result};
 use crate::life::{self, Liveness, Verdict};
@@ -115,9 +115,11 @@ fn at(path: &Path, options: Options, what: Examination) -> Vec<Check> {
     if what.fix {
         checks.extend(fix_files(path, dir));
     }
-    if let Err(e) = db::check_parts(path) {
-        // Nothing of it is opened, as no other call would.
-        checks.extend([filesystem(dir), room(dir), permissions(path, dir), Check::failed("database", &e)]);
+    // Nothing of it is opened that no other call would open; and to close a look drops the locks that a second copy of the
+    // library, or the parent of a forked process, has on it.
+    let refused = db::check_parts(path).map_err(|e| ("database", e));
+    if let Err((what, e)) = refused.and_then(|()| refuse_unsafe_look(path).map_err(|e| ("opening", e))) {
+        checks.extend([filesystem(dir), room(dir), permissions(path, dir), Check::failed(what, &e)]);
         return checks;
     }
     let (moment, liveness) = (options.clock_now(), options.looking(db::live_dir(path)));
@@ -654,8 +656,15 @@ fn fix_permissions(path: &Path, dir: &Path, fixed: &mut Vec<Check>) {
             Err(e) => fixed.push(Check::failed("fixed", &Error::io("changing the mode of", part, e))),
         }
     };
-    // A directory with the sticky bit is shared on purpose.
-    if std::fs::metadata(dir).is_ok_and(|found| found.mode() & 0o1000 == 0) {
+    // Nobody else makes these: without them the file may be another program's.
+    if !path.is_file() || ![".gate", ".wake", ".live"].iter().any(|end| beside(path, end).exists()) {
+        return;
+    }
+    // What holds anything else, or has the sticky bit, is shared on purpose.
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_ours = |entry: std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(name);
+    let alone = std::fs::read_dir(dir).is_ok_and(|entries| entries.flatten().all(is_ours));
+    if alone && std::fs::metadata(dir).is_ok_and(|found| found.mode() & 0o1000 == 0) {
         tighten(dir, 0o022);
     }
     parts(path).iter().for_each(|part| tighten(part, 0o077));

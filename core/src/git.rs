@@ -227,7 +227,7 @@ fn program() -> Option<OsString> {
     }
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("git"));
-    found.into_iter().find(|git| git.is_file()).map(PathBuf::into_os_string)
+    found.into_iter().find(|git| crate::sys::filesystem::is_program(git)).map(PathBuf::into_os_string)
 }
 
 type Pipe = mpsc::Receiver<Vec<u8>>;

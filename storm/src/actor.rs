@@ -153,8 +153,8 @@ impl Actor {
             80..86 => self.claim(),
             86..89 => {
                 if let Some(session) = self.session() {
-                    self.perform(&Call::Drop { session });
-                    self.claimed = false;
+                    // What may not have been given back is claimed yet.
+                    self.claimed &= self.perform(&Call::Drop { session }) != Some(Answer::Done);
                 }
             }
             89..91 => self.end_session(),

@@ -71,6 +71,14 @@ pub(crate) fn all(history: &History, journal: &[(i64, String)], bound: Duration,
     locks::check(history, report);
     linear::locks(history, report);
     linear::ports(history, report);
+    let given_up = report.counts.get("histories given up").copied().unwrap_or_default();
+    if given_up * 50 > report.counts.get("histories searched").copied().unwrap_or_default() {
+        report.violation(
+            "linearizability",
+            history.began,
+            format!("{given_up} histories were too wide to be searched"),
+        );
+    }
     hand_over::check(history, bound, report);
     ports::check(history, report);
     publications::check(history, report);

@@ -214,8 +214,8 @@ pub(crate) struct History {
     pub(crate) began: Time,
     pub(crate) ops: Vec<Op>,
     pub(crate) lives: HashMap<String, Life>,
-    /// When some process was stopped: from, to.
-    pub(crate) stops: Vec<(Time, Time)>,
+    /// When an agent was stopped: who, from, to.
+    pub(crate) stops: Vec<(String, Time, Time)>,
     mortal: HashMap<String, Time>,
 }
 
@@ -225,7 +225,7 @@ impl History {
         dir: &Path,
         began: Time,
         mut lives: HashMap<String, Life>,
-        stops: Vec<(Time, Time)>,
+        stops: Vec<(String, Time, Time)>,
     ) -> std::io::Result<Self> {
         let (mut ops, mut mortal) = (Vec::new(), HashMap::new());
         for entry in std::fs::read_dir(dir)? {
@@ -273,8 +273,9 @@ impl History {
         self.mortal.get(agent).copied().unwrap_or(Time::MAX)
     }
 
-    /// How long of this time some process was stopped.
-    pub(crate) fn stopped_within(&self, from: Time, to: Time) -> Time {
-        self.stops.iter().map(|(a, b)| (*b).min(to).saturating_sub((*a).max(from))).sum()
+    /// How long of this time an agent was stopped.
+    pub(crate) fn stopped_within(&self, agent: &str, from: Time, to: Time) -> Time {
+        let mine = self.stops.iter().filter(|(who, ..)| who == agent);
+        mine.map(|(_, a, b)| (*b).min(to).saturating_sub((*a).max(from))).sum()
     }
 }

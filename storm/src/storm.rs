@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     /// Nobody is stopped.
     #[arg(long)]
     pub(crate) no_stops: bool,
-    /// A free lock reaches who waits for it within so long, not counting the time in which anybody was stopped.
+    /// A free lock reaches who waits for it within so long, not counting the time in which that one was stopped.
     #[arg(long, default_value_t = 5_000)]
     pub(crate) bound_ms: u64,
     /// How long a lock is waited for, in milliseconds.
@@ -97,7 +97,7 @@ struct Storm<'a> {
     until: Time,
     born: usize,
     lives: HashMap<String, Life>,
-    stops: Vec<(Time, Time)>,
+    stops: Vec<(String, Time, Time)>,
     blows: Blows,
     crashes: Vec<String>,
 }
@@ -231,12 +231,12 @@ impl Storm<'_> {
             && t >= to
         {
             Self::signal(slot, Signal::CONT);
-            self.stops.push((from, now()));
+            self.stops.push((slot.agent.clone(), from, now()));
             self.blows.stops += 1;
             slot.stopped = None;
         } else if slot.armed && slot.stopped.is_none() && is_stopped(slot.child.id()) {
             // It stopped at a fault, some time since it was looked at last.
-            self.stops.push((t.saturating_sub(SECOND / 50), t));
+            self.stops.push((slot.agent.clone(), t.saturating_sub(SECOND / 50), t));
             slot.stopped = Some((t, t + SECOND / 4));
         }
     }
@@ -260,7 +260,7 @@ impl Storm<'_> {
         for slot in &mut slots {
             if let Some((from, _)) = slot.stopped.take() {
                 Self::signal(slot, Signal::CONT);
-                self.stops.push((from, now()));
+                self.stops.push((slot.agent.clone(), from, now()));
             }
             if self.plan.blow_ms > 0 && slot.killed.is_none() && fastrand::bool() {
                 slot.killed = Some(now());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use portdaddy_core::{Backup, Progress};
+use portdaddy_core::{Backup, Error, ErrorKind, Progress};
 
 use crate::app::App;
 use crate::exit_code::{DONE, Exit};
@@ -27,6 +27,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
+    // To make one by asking for its backup would hide a wrong name.
+    let database = app.options().database()?;
+    if !database.exists() {
+        return Err(Error::new(ErrorKind::NotFound, format!("there is no database {}", database.display()))
+            .hint("name the right one with --db or PORT_DADDY_DB")
+            .into());
+    }
     let pd = app.open()?;
     let progress = Progress::default();
     let copying = app.ui.while_copying("Backing up", progress.clone());

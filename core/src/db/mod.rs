@@ -96,21 +96,30 @@ struct Here(u64, u32);
 impl Here {
     fn enter(path: &Path) -> Result<Here> {
         let (mut open, pid) = (OPEN_HERE.lock(), std::process::id());
-        if let Some(OpenFile { pid: opener, .. }) = open.iter().find(|other| other.path == path && other.pid != pid)
-            && !crate::fault::broken("fork")
-        {
-            return Err(Error::new(
-                ErrorKind::Forked,
-                format!(
-                    "process {opener} had {} open when it forked this one ({pid}), which can't open it safely any more",
-                    path.display()
-                ),
-            )
-            .hint(FORK_HINT));
-        }
+        forked(&open, path)?;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         open.push(OpenFile { number, path: path.to_owned(), pid, files: None });
         Ok(Here(number, pid))
+    }
+}
+
+/// Refuses a database that was open in the process that forked this one.
+pub(crate) fn refuse_forked(path: &Path) -> Result<()> {
+    forked(&OPEN_HERE.lock(), path)
+}
+
+fn forked(open: &OpenHere, path: &Path) -> Result<()> {
+    let pid = std::process::id();
+    match open.iter().find(|other| other.path == path && other.pid != pid) {
+        Some(OpenFile { pid: opener, .. }) if !crate::fault::broken("fork") => Err(Error::new(
+            ErrorKind::Forked,
+            format!(
+                "process {opener} had {} open when it forked this one ({pid}), which can't open it safely any more",
+                path.display()
+            ),
+        )
+        .hint(FORK_HINT)),
+        _ => Ok(()),
     }
 }
 
@@ -813,6 +822,9 @@ pub(crate) fn prepare(path: &Path) -> Result<()> {
     check_parts(path)
 }
 
+/// Stands beside a damaged database while it is put aside.
+pub(crate) const RESTORING: &str = ".restoring";
+
 /// Refuses a database and sidecars that somebody else could have put there or could change.
 pub(crate) fn check_parts(path: &Path) -> Result<()> {
     let beside = |suffix: &str| {
@@ -820,6 +832,15 @@ pub(crate) fn check_parts(path: &Path) -> Result<()> {
         name.push(suffix);
         PathBuf::from(name)
     };
+    let mark = beside(RESTORING);
+    if mark.exists() {
+        return Err(Error::new(
+            ErrorKind::StoreCorrupt,
+            "a restore of this damaged database was interrupted, or is at work",
+        )
+        .about_path(path)
+        .hint("run pd restore FILE (again): it goes on from there"));
+    }
     let sidecars = ["-wal", "-shm", ".gate", ".gate-next", ".wake", ".live"].map(beside);
     sys::filesystem::check_files(path, sidecars.iter().map(PathBuf::as_path))
 }

@@ -94,6 +94,15 @@ pub(crate) fn beside(options: &mut std::fs::OpenOptions) {
     }
 }
 
+/// Whether it is a file that can be run.
+pub(crate) fn is_program(path: &Path) -> bool {
+    #[cfg(unix)]
+    let may_run = |found: &std::fs::Metadata| std::os::unix::fs::MetadataExt::mode(found) & 0o111 != 0;
+    #[cfg(not(unix))]
+    let may_run = |_: &std::fs::Metadata| true;
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && may_run(&found))
+}
+
 /// Opens such a file to look at it.
 pub(crate) fn open_beside(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
@@ -324,8 +333,20 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
     std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
+/// The same of one that is open.
+#[cfg(unix)]
+pub(crate) fn identity_of(file: &std::fs::File) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
 #[cfg(not(unix))]
 pub(crate) fn identity(_path: &Path) -> Option<Identity> {
+    None
+}
+
+#[cfg(not(unix))]
+pub(crate) fn identity_of(_file: &std::fs::File) -> Option<Identity> {
     None
 }
 

@@ -31,7 +31,7 @@ fn notes(pd: &Coordinator) -> Vec<String> {
 #[test]
 fn child() {
     let Some(role) = Role::of_this_process() else { return };
-    if role.name == "put-aside" {
+    if role.name.starts_with("put-") {
         // Nobody may have a damaged database open.
         let force = Restore { force: true, ..Restore::default() };
         restore(role.options(), role.db.with_file_name("backup"), &force).unwrap();
@@ -238,13 +238,21 @@ fn killed_while_a_damaged_database_is_put_aside_its_name_always_has_one() {
     // All but the last note is in the file itself, where the damage is.
     rusqlite::Connection::open(store.db()).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     note(&store.open("parent"), "in the log").unwrap();
-    let mut bytes = std::fs::read(store.db()).unwrap();
-    let quarter = bytes.len() / 4;
-    bytes[quarter..3 * quarter].fill(0x5a);
-    std::fs::write(store.db(), &bytes).unwrap();
+    let bytes = damage(&store);
+    let log = store.db().with_file_name("port-daddy.db-wal");
+    let logged = std::fs::read(&log).unwrap();
     for fault in ["copying=kill", "copied=kill"] {
         assert!(!armed(&store, "put-aside", fault).ended());
         assert_eq!(std::fs::read(store.db()).unwrap(), bytes, "{fault}");
+    }
+    // Without its log it would go on from an older token: nobody opens it, and the next restore begins anew.
+    for fault in ["log-aside=kill", "linked-aside=kill"] {
+        assert!(!armed(&store, "put-aside", fault).ended());
+        assert!(!log.exists(), "{fault}");
+        let refused = Coordinator::open(store.options().agent("early")).unwrap_err();
+        assert!(refused.message().contains("interrupted"), "{fault}: {refused:?}");
+        let failed = restore(store.options(), "no-such-file", &Restore::default()).unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::NotFound);
     }
     let mut child = store.child(CHILD, "put-aside", "child");
     assert_eq!(child.said(), "survived");
@@ -253,7 +261,23 @@ fn killed_while_a_damaged_database_is_put_aside_its_name_always_has_one() {
     assert!(left.iter().all(|name| !name.contains("partial")), "{left:?}");
     let size = |name: &str| store.db().with_file_name(name).metadata().unwrap().len();
     let logs: Vec<_> = left.iter().filter(|name| name.ends_with("-wal") && size(name) > 0).collect();
-    assert_eq!(logs.len(), 1, "the log is with the first copy: {left:?}");
+    assert!(matches!(&logs[..], [log] if std::fs::read(store.db().with_file_name(log)).unwrap() == logged), "{left:?}");
+    // Killed when all was done, it is only to be said.
+    damage(&store);
+    assert!(!armed(&store, "put-aside", "put-in-place=kill").ended());
+    assert!(Coordinator::open(store.options().agent("early")).is_err());
+    let mut child = store.child(CHILD, "put-back", "child");
+    assert_eq!(child.said(), "survived");
+    assert_eq!(notes(&store.open("parent")), vec!["x".repeat(1_000); 20]);
+}
+
+/// Fills the middle of a database that nobody has open with noise.
+fn damage(store: &TempStore) -> Vec<u8> {
+    let mut bytes = std::fs::read(store.db()).unwrap();
+    let quarter = bytes.len() / 4;
+    bytes[quarter..3 * quarter].fill(0x5a);
+    std::fs::write(store.db(), &bytes).unwrap();
+    bytes
 }
 
 #[test]

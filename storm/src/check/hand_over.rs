@@ -49,7 +49,7 @@ pub(super) fn check(history: &History, bound: Duration, report: &mut Report) {
             let between = |&&(called, over): &&(Time, Time)| called < next.granted && over > ended;
             let since = ghosts.iter().filter(between).map(|(_, over)| *over).fold(ended.max(next.called), Time::max);
             let took = next.granted.saturating_sub(since);
-            let undisturbed = took.saturating_sub(history.stopped_within(since, next.granted));
+            let undisturbed = took.saturating_sub(history.stopped_within(next.agent, since, next.granted));
             if next.called < ended && since == ended {
                 if death { &mut report.after_death } else { &mut report.after_release }.push(took);
             }

@@ -47,6 +47,13 @@ pub(crate) fn check(db: &Path, report: &mut Report) -> Vec<(i64, String)> {
     if files > 0 {
         report.violation("leftovers", at, format!("{files} live files stay behind"));
     }
+    for end in [".gate", ".gate-next"] {
+        let mut gate = db.as_os_str().to_owned();
+        gate.push(end);
+        if std::fs::File::open(&gate).is_ok_and(|file| file.try_lock().is_err()) {
+            report.violation("leftovers", at, format!("somebody still has {end}"));
+        }
+    }
     stored.unwrap_or_else(|e| {
         report.violation("integrity", at, format!("the file can't be read: {e}"));
         Vec::new()

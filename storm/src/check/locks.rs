@@ -35,6 +35,13 @@ pub(super) fn grants(history: &History) -> BTreeMap<&str, Vec<Grant<'_>>> {
         let known = unlocks.entry((name, *token)).or_insert((op.called, None));
         known.1 = known.1.or(done);
     }
+    // After a command that was killed an agent gives up whatever it has of that name.
+    let mut any: HashMap<(&str, &str), Vec<Time>> = HashMap::new();
+    for op in &history.ops {
+        if let Call::Unlock { name, token: 0, .. } = &op.call {
+            any.entry((&op.agent, name)).or_default().push(op.called);
+        }
+    }
     let mut all: BTreeMap<&str, Vec<Grant<'_>>> = BTreeMap::new();
     for op in &history.ops {
         let Call::Lock { name, wait, ttl_ms } = &op.call else { continue };
@@ -42,7 +49,9 @@ pub(super) fn grants(history: &History) -> BTreeMap<&str, Vec<Grant<'_>>> {
         let unlock = unlocks.get(&(name.as_str(), token));
         let dies = history.mortal(&op.agent);
         let expires = ttl_ms.map(|ttl| (op.called + ttl * 1_000_000).saturating_sub(ROUNDING));
-        let ends = [unlock.map(|u| u.0), Some(dies), expires];
+        let given = any.get(&(op.agent.as_str(), name.as_str()));
+        let given = given.and_then(|all| all.iter().copied().find(|called| *called > op.called));
+        let ends = [unlock.map(|u| u.0), given, Some(dies), expires];
         all.entry(name).or_default().push(Grant {
             agent: &op.agent,
             token,
@@ -50,7 +59,7 @@ pub(super) fn grants(history: &History) -> BTreeMap<&str, Vec<Grant<'_>>> {
             called: op.called,
             granted,
             free: ends.into_iter().flatten().min().unwrap_or(Time::MAX),
-            kept: unlock.is_none(),
+            kept: unlock.is_none() && given.is_none(),
             released: unlock.and_then(|u| u.1),
             killed: history.lives.get(&op.agent).and_then(|life| life.killed),
             expires,

@@ -47,6 +47,17 @@ pub(super) fn check(history: &History, report: &mut Report) {
         }
     }
     report.count("publications", published.at.len() as u64);
+    let ids = &mut published.ids;
+    // One whose answer was lost has one place, too: where it was first seen.
+    for op in &history.ops {
+        if let Some(Answer::Messages { got, .. }) = op.answer() {
+            for (seq, id) in got {
+                if let Some(at @ None) = ids.get_mut(id.as_str()) {
+                    *at = Some(*seq);
+                }
+            }
+        }
+    }
     for (name, ops) in readers {
         let mut position = Position::default();
         for op in ops {

@@ -16,6 +16,9 @@ pub(super) fn check(history: &History, report: &mut Report) {
             }
             (Call::Salvage { agent }, Some((t, Answer::Done))) => {
                 report.count("salvages", 1);
+                if history.mortal(agent) > *t {
+                    report.violation("deaths", *t, format!("{} was given the work of {agent}, which lives", op.agent));
+                }
                 if let Some(first) = winners.insert(agent, &op.agent) {
                     report.violation("salvage", *t, format!("{agent}'s work went to {first} and to {}", op.agent));
                 }
