@@ -64,3 +64,14 @@ fn a_full_disk_leaves_no_part_of_a_backup() {
     assert_eq!(place.cwd().read_dir().unwrap().count(), 0);
     place.ok(&["backup", "backup.db"]);
 }
+
+#[test]
+fn a_backup_is_of_a_database_that_is_there_and_replaces_only_files() {
+    let place = Place::new();
+    let run = place.pd(&["backup", "b.db"]);
+    assert!(run.exit != 0 && run.stderr.contains("there is no database"), "{}", run.shown());
+    place.ok(&["note", "one"]);
+    assert!(std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
+    let run = place.pd(&["backup", "--force", place.path("pipe").to_str().unwrap()]);
+    assert!(run.exit == 2 && run.stderr.contains("is no regular file"), "{}", run.shown());
+}

@@ -278,3 +278,19 @@ fn a_process_that_has_loaded_two_copies_is_named() {
             .contains(&format!("has loaded 2 copies of port-daddy: {}", both.replace(' ', " and ")))
     );
 }
+
+#[test]
+fn what_isnt_ours_is_left_as_it_is() {
+    let place = Place::new();
+    let team = place.path("team");
+    std::fs::create_dir(&team).unwrap();
+    mode(&team, 0o2775);
+    let other = team.join("other.db");
+    let look = |name: &str| place.pd(&["doctor", "--fix", "--db", team.join(name).to_str().unwrap()]);
+    look("typo.db");
+    std::fs::write(&other, "somebody's").unwrap();
+    mode(&other, 0o664);
+    look("other.db");
+    assert_eq!([&team, &other].map(|path| path.metadata().unwrap().mode() & 0o7777), [0o2775, 0o664]);
+    assert_eq!(std::fs::read_dir(&team).unwrap().count(), 1, "nothing is made");
+}

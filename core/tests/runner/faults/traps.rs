@@ -88,13 +88,13 @@ fn load_a_copy(role: &Role) {
     let library = exe.parent().unwrap().with_file_name("examples").join("libsecond_copy.so");
     assert!(library.exists(), "{} is missing: `make test-faults` builds it", library.display());
     let (library, db) = [&library, &role.db].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap()).into();
-    // SAFETY: the library is ours, and its function is as `tests/second_copy` has it. It keeps its own SQLite to itself.
-    let opens = unsafe {
+    // SAFETY: the library is ours, and its functions are as `tests/second_copy` has them. It keeps its own SQLite to itself.
+    let [opens, looks] = [c"second_copy_opens", c"second_copy_looks"].map(|name| unsafe {
         let library = libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
-        let function = libc::dlsym(library, c"second_copy_opens".as_ptr());
+        let function = libc::dlsym(library, name.as_ptr());
         assert!(!function.is_null(), "it can't be loaded");
         std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(*const libc::c_char) -> libc::c_int>(function)
-    };
+    });
     let stay = Stay::beside(&role.db);
     let pd = Coordinator::open(role.options().random(stay.clone())).unwrap();
     stay.armed.store(true, Ordering::SeqCst);
@@ -103,6 +103,10 @@ fn load_a_copy(role: &Role) {
         until("it doesn't get in", || inside(&stay.dir).exists());
         // SAFETY: as above.
         let opened = unsafe { opens(db.as_ptr()) };
+        if opened == 1 {
+            // SAFETY: as above.
+            assert_eq!(unsafe { looks(db.as_ptr()) }, 1, "a doctor's look drops the locks, too");
+        }
         role.say(["opened", "refused", "failed"][opened as usize]);
         role.say(&session.join().unwrap());
     });
