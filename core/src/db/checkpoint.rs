@@ -206,7 +206,8 @@ mod tests {
             }
             assert!(Instant::now() < until, "the log has {} pages and goes on growing", wal(&dir));
         }
-        assert!(wal(&dir) < 2 * LARGE as u64, "{} pages", wal(&dir));
+        // However little the thread ran beside the two.
+        assert!(wal(&dir) < (MOST_GROWTH + LARGE) as u64, "{} pages", wal(&dir));
         pd.close();
         other.close();
     }
