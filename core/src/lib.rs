@@ -60,9 +60,11 @@ mod fork;
 pub mod fuzzing;
 mod git;
 mod glob;
+mod guard;
 mod harness;
 mod identity;
 mod ids;
+mod inbox;
 mod interrupt;
 mod life;
 mod locks;
@@ -73,6 +75,7 @@ mod pattern;
 mod ports;
 mod salvage;
 mod scope;
+mod seen;
 mod sessions;
 mod status;
 mod stream;
@@ -97,8 +100,10 @@ pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, File
 pub use fork::Fork;
 pub use git::WorkLeft;
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
+pub use guard::{Danger, Peer, Snapshot};
 pub use identity::{Identity, IdentityPattern};
 pub use ids::{Random, SystemRandom};
+pub use inbox::{DirectMessage, Reach, Sent};
 pub use interrupt::interruptible;
 pub use life::{Holds, Liveness, Proof, ProofKind, SystemLiveness};
 pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, OnWait, Tie, Unlock};
@@ -108,6 +113,7 @@ pub use pattern::ChannelPattern;
 pub use ports::{ClaimPort, PortClaim, PortListener, Release, ServiceFilter, ServiceList};
 pub use salvage::{Briefing, SalvageFilter, SalvageItem, SalvageList, SalvageState};
 pub use scope::{Place, Repository, Scope};
+pub use seen::Written;
 pub use sessions::{
     EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, SessionStatus, StartedSession,
 };

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::identity::check_name;
 use crate::origin::Origin;
+use crate::sys::filesystem::open_regular;
 
 const POINTER_MAX: u64 = 64 << 10;
 const PACKED_REFS_MAX: u64 = 64 << 20;
@@ -240,18 +241,8 @@ pub(crate) fn read(path: &Path, most: u64) -> Option<String> {
     (bytes.len() as u64 <= most).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A regular file, to read. Opening a named pipe would wait for its other end, and a device is nobody's to touch.
 fn open(path: &Path) -> Option<fs::File> {
-    if !fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut options = fs::OpenOptions::new();
-    options.read(true);
-    // It may be another by now.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    let file = options.open(path).ok()?;
-    file.metadata().ok()?.is_file().then_some(file)
+    open_regular(path).ok()
 }
 
 #[cfg(test)]

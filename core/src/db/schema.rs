@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_fewer_pages.sql"),
     include_str!("migrations/0003_counted_log.sql"),
+    include_str!("migrations/0004_around_the_agent.sql"),
 ];
 
 /// Those of this library.

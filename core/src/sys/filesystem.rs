@@ -94,6 +94,23 @@ pub(crate) fn beside(options: &mut std::fs::OpenOptions) {
     }
 }
 
+/// Opens a regular file to read: opening a named pipe would wait for its other end, and a device is nobody's to touch.
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
+    let regular = |found: std::fs::Metadata| match found.is_file() {
+        true => Ok(()),
+        false => Err(std::io::Error::other("it is no regular file")),
+    };
+    regular(std::fs::metadata(path)?)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true);
+    // It may be another by now.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let file = options.open(path)?;
+    regular(file.metadata()?)?;
+    Ok(file)
+}
+
 /// Whether it is a file that can be run.
 pub(crate) fn is_program(path: &Path) -> bool {
     #[cfg(unix)]

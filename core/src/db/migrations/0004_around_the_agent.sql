@@ -1,0 +1,46 @@
+-- What is remembered around an agent that does nothing for it: what it has seen of files, what it was told, what it was sent.
+
+-- The version of a file that an agent last read or wrote.
+CREATE TABLE seen_files (
+    path  TEXT NOT NULL,      -- absolute, without symbolic links
+    agent TEXT NOT NULL,
+    hash  TEXT NOT NULL,      -- of its content; '' where no file stood there
+    seq   INTEGER NOT NULL,   -- when, in the order of commits
+    at_ms INTEGER NOT NULL,
+    wrote INTEGER NOT NULL,   -- 1: this content is its own
+    PRIMARY KEY (path, agent)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_files_by_age ON seen_files (at_ms);
+
+-- What an agent was told by itself, so that it is told once.
+CREATE TABLE told (
+    agent  TEXT NOT NULL,
+    what   TEXT NOT NULL,     -- a kind of news: 'signals', 'conflict:' and a claim
+    seq    INTEGER NOT NULL,  -- up to here, in the order of commits
+    digest TEXT NOT NULL,     -- of what it was told last
+    at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (agent, what)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX told_by_age ON told (at_ms);
+
+-- Messages to one agent. Agents' ids are the machine's, whatever the scope.
+CREATE TABLE direct_messages (
+    seq       INTEGER PRIMARY KEY,
+    recipient TEXT NOT NULL,
+    sender    TEXT,
+    text      TEXT NOT NULL,
+    at_ms     INTEGER NOT NULL,
+    shown_ms  INTEGER         -- when it was shown to its recipient; NULL: not yet
+) STRICT;
+CREATE INDEX direct_messages_by_recipient ON direct_messages (recipient, seq);
+CREATE INDEX direct_messages_to_show ON direct_messages (recipient, seq) WHERE shown_ms IS NULL;
+
+-- Whose a stash entry is.
+CREATE TABLE stashes (
+    repository TEXT NOT NULL, -- the common git directory
+    commit_id  TEXT NOT NULL,
+    agent      TEXT NOT NULL,
+    session    TEXT,
+    at_ms      INTEGER NOT NULL,
+    PRIMARY KEY (repository, commit_id)
+) STRICT, WITHOUT ROWID;
