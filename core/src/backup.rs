@@ -281,11 +281,10 @@ fn replace_damaged(
         if sys::filesystem::identity(path) != judged {
             return Err(just_replaced(path));
         }
-        let holders: Vec<String> = live_handles(path)
-            .into_iter()
-            .chain(sys::openers::of(path))
-            .map(|pid| sys::process::command_line(pid).map_or(pid.to_string(), |line| format!("{pid} ({line})")))
-            .collect();
+        let mut holders = live_handles(path);
+        holders.extend(sys::openers::of(path).into_iter().map(sys::process::named));
+        holders.sort_unstable();
+        holders.dedup();
         if !holders.is_empty() {
             return Err(Error::new(
                 ErrorKind::NotOwner,
@@ -472,16 +471,13 @@ fn damaged(path: &Path, said: &str) -> Error {
         .hint("end whoever has it open, then pd restore FILE puts it aside and a backup in its place")
 }
 
-/// The processes with an open handle on the database at `path`.
-fn live_handles(path: &Path) -> Vec<u32> {
+/// The processes with an open handle on the database at `path`, in words.
+fn live_handles(path: &Path) -> Vec<String> {
     let dir = db::live_dir(path);
     let names =
         std::fs::read_dir(&dir).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
     let held = names.filter(|name| !name.starts_with('.') && sys::live::peek(&dir, name) == sys::live::Probe::Held);
-    let mut pids: Vec<u32> = held.filter_map(|name| Some(sys::live::maker(&name)?.pid)).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
+    held.filter_map(|name| Some(sys::process::named_id(&sys::live::maker(&name)?))).collect()
 }
 
 /// What a copy of the database is called that is made at this moment (UTC).

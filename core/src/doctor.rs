@@ -18,6 +18,7 @@ use crate::db::{self, Db, Durability, Inspected, Now, Partial, beside};
 use crate::error::{Error, ErrorKind, Result};
 use crate::life::{self, Liveness, Verdict};
 use crate::sys;
+use crate::sys::process::named;
 use crate::wake::Topic;
 
 /// From this version on SQLite resets its write-ahead log without losing commits.
@@ -386,7 +387,7 @@ fn waits_of(conn: &Connection, now: Now, liveness: &dyn Liveness) -> Result<Chec
     for waiter in &waiters {
         if !life::live_held(liveness, &waiter.live) {
             ended.push(who(waiter));
-        } else if let Some(pid) = sys::live::maker(&waiter.live).map(|by| by.pid)
+        } else if let Some(pid) = sys::live::maker_pid(&waiter.live)
             && sys::openers::is_stopped(pid)
         {
             stopped.push(format!("{} ({})", who(waiter), named(pid)));
@@ -537,14 +538,15 @@ fn gate(path: &Path) -> Check {
 /// Who has the database open, and what ended processes left.
 fn processes(path: &Path) -> Vec<Check> {
     let dir = db::live_dir(path);
-    let (mut handles, mut versions) = (Vec::new(), Vec::new());
+    let (mut open_handles, mut handles, mut versions) = (0, Vec::new(), Vec::new());
     let names =
         std::fs::read_dir(&dir).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
     for name in names.filter(|name| sys::live::is_name(name)) {
         if sys::live::peek(&dir, &name) == sys::live::Probe::Held {
             let content = sys::live::content(&dir, &name);
             let presence = content.and_then(|b| serde_json::from_slice::<Presence>(&b).ok());
-            handles.extend(sys::live::maker(&name).map(|by| by.pid));
+            open_handles += 1;
+            handles.extend(sys::live::maker_pid(&name));
             versions.extend(presence.map(|presence| presence.version));
         }
     }
@@ -552,7 +554,7 @@ fn processes(path: &Path) -> Vec<Check> {
     let partial = Partial::left(path).len();
     versions.sort_unstable();
     versions.dedup();
-    let mut detail = format!("{} open handles and waiting commands", handles.len());
+    let mut detail = format!("{open_handles} open handles and waiting commands");
     if !versions.is_empty() {
         detail.push_str(&format!(", of version {}", versions.join(" and ")));
     }
@@ -602,13 +604,6 @@ fn strangers(path: &Path, handles: &[u32]) -> Check {
         "a pd command that is at work or stopped, or another program: that one should not write there, and never be \
                the same process as one that uses port-daddy",
     )
-}
-
-fn named(pid: u32) -> String {
-    match sys::process::command_line(pid) {
-        Some(line) => format!("process {pid} ({line})"),
-        None => format!("process {pid}"),
-    }
 }
 
 /// The first of many.

@@ -18,7 +18,8 @@ const SECOND: Time = 1_000_000_000;
 /// How long an actor may take to end by itself once its time is over.
 const GRACE: Time = 45 * SECOND;
 /// Where a process can fall: in the middle of what it does.
-const POINTS: [&str; 6] = ["gated", "in-transaction", "committed", "committed-in-gate", "migrating", "live-file"];
+const POINTS: [&str; 7] =
+    ["gated", "in-transaction", "committed", "committed-in-gate", "to-migrate", "migrating", "live-file"];
 
 #[derive(Clone, clap::Args)]
 pub(crate) struct Plan {
@@ -190,10 +191,14 @@ impl Storm<'_> {
             command.arg("--faults");
         }
         // The first ones fall over the making of the file.
-        let point = if first { "migrating" } else { POINTS[fastrand::usize(..POINTS.len())] };
+        let point = if first {
+            ["to-migrate", "migrating"][fastrand::usize(..2)]
+        } else {
+            POINTS[fastrand::usize(..POINTS.len())]
+        };
         let armed = faults && kind == Kind::Rust && fastrand::u32(..3) == 0;
         if armed {
-            let nth = if ["migrating", "live-file"].contains(&point) { 1 } else { fastrand::u32(1..400) };
+            let nth = if ["to-migrate", "migrating", "live-file"].contains(&point) { 1 } else { fastrand::u32(1..400) };
             let what = if self.plan.no_stops || fastrand::u32(..4) > 0 { "kill" } else { "stop" };
             command.env("PORT_DADDY_FAULT", format!("{point}={what}@{nth}"));
         }

@@ -129,6 +129,7 @@ impl Place {
     /// Starts `pd` and leaves it running.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         let mut command = self.command(args);
+        listen_to_interrupts(&mut command);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Running { child: Some(child) }
     }
@@ -144,6 +145,18 @@ impl Place {
         while !is_so() {
             assert!(Instant::now() < deadline, "it never came about");
         }
+    }
+}
+
+/// Whoever runs the tests in the background of a script has them, and all that they start, ignore Ctrl-C.
+fn listen_to_interrupts(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec nothing is done but a call that may be made there.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
     }
 }
 

@@ -85,6 +85,14 @@ impl Files {
         if opened.is_none() || identity(path) == opened {
             return Ok(());
         }
+        // One that can't be looked at may be there still.
+        if let Err(e) = path.symlink_metadata()
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            let what = format!("{} can't be looked at: {e}", FILES[file].1);
+            let hint = "let its directory be entered again, or name another database with PORT_DADDY_DB";
+            return Err(Error::new(ErrorKind::StoreIo, what).about_path(path).hint(hint).caused_by(e));
+        }
         let what = format!("{} was removed or replaced while it was open", FILES[file].1);
         let hint = "what it held is gone for this program: close all its handles on the database, and open a new one";
         Err(Error::new(ErrorKind::StoreIo, what).about_path(path).hint(hint))

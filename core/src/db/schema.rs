@@ -72,6 +72,7 @@ fn try_open(path: &Path, gate: &Gate, until: Option<Instant>, waited: &mut Waite
     }
     check_version(version)?;
     if version < own_version() {
+        crate::fault::point("to-migrate");
         let Some(_pass) = gate.enter_until(until, &mut waited.gate_until) else { return Ok(None) };
         conn.busy_timeout(waited.left(until, BUSY_TIMEOUT))?;
         migrate(&conn)?;
@@ -153,12 +154,15 @@ fn migrate(conn: &Connection) -> Result<()> {
 }
 
 fn migrate_in_transaction(conn: &Connection) -> Result<()> {
-    // Another process may have been first.
     let version = pragma(conn, "user_version")?;
     if version > 0 && pragma(conn, "application_id")? != APPLICATION_ID {
         return Err(foreign());
     }
     check_version(version)?;
+    if version == own_version() {
+        // Another process was first, and others may wait here already.
+        return Ok(());
+    }
     if version == 0 && !is_ours_or_empty(conn)? {
         return Err(foreign());
     }

@@ -50,6 +50,11 @@ pub(crate) fn maker(name: &str) -> Option<ProcessId> {
     parts.next().map(|_| id)
 }
 
+/// The pid of that process, where pids are counted as ours are.
+pub(crate) fn maker_pid(name: &str) -> Option<u32> {
+    maker(name).filter(|id| id.namespace == super::pid_namespace()).map(|id| id.pid)
+}
+
 /// Whether a file may be one of ours, by its name. Others are left alone, and so are those in the making: they aren't locked
 /// yet, and would be taken for a leftover.
 pub(crate) fn is_name(name: &str) -> bool {

@@ -45,6 +45,19 @@ pub(crate) fn own() -> ProcessId {
     ProcessId { pid: super::current_pid(), start: platform::own_start(), namespace: pid_namespace() }
 }
 
+/// For people: the process and what it runs.
+pub(crate) fn named(pid: u32) -> String {
+    match command_line(pid) {
+        Some(line) => format!("process {pid} ({line})"),
+        None => format!("process {pid}"),
+    }
+}
+
+/// The same of one that may be counted in another namespace, where a pid would name a process that it isn't.
+pub(crate) fn named_id(id: &ProcessId) -> String {
+    if id.namespace == pid_namespace() { named(id.pid) } else { format!("process {} of another container", id.pid) }
+}
+
 /// The process `pid` of our namespace. `None`: gone, a zombie, or the platform can't tell.
 pub(crate) fn info(pid: u32) -> Option<ProcessInfo> {
     platform::info(pid)

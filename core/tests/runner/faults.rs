@@ -124,6 +124,29 @@ fn killed_while_creating_the_file_the_next_one_creates_it() {
 }
 
 #[test]
+fn who_comes_second_to_a_new_file_ends_nobodys_wait() {
+    let store = TempStore::running();
+    let mut second = armed(&store, "open", "to-migrate=stop");
+    until_stopped(&second);
+    let (holder, waiter) = (store.open("holder"), store.open("waiter"));
+    let held = holder.lock("m", &LockOptions::default()).unwrap().unwrap();
+    let queue = || holder.lock_info("m").unwrap().unwrap().waiters.len();
+    std::thread::scope(|scope| {
+        let waits =
+            scope.spawn(|| waiter.lock("m", &LockOptions { wait: Wait::at_most(LONG), ..LockOptions::default() }));
+        let deadline = Instant::now() + LONG;
+        while queue() == 0 {
+            assert!(Instant::now() < deadline, "it never began to wait");
+        }
+        second.resume();
+        assert_eq!(second.said(), "survived");
+        assert_eq!(queue(), 1);
+        held.release().unwrap();
+        assert!(waits.join().unwrap().unwrap().is_some());
+    });
+}
+
+#[test]
 fn stopped_inside_a_transaction_it_delays_writers_for_a_bounded_time_and_readers_not_at_all() {
     let store = TempStore::running();
     let pd = store.open("parent");

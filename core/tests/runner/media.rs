@@ -286,6 +286,25 @@ fn a_file_that_is_closed_to_us_while_we_use_it_is_an_error_that_names_it_and_end
     });
 }
 
+#[test]
+fn a_file_that_can_t_be_looked_at_is_not_taken_for_a_removed_one() {
+    let store = TempStore::new();
+    let pd = store.open("a");
+    note(&pd, "before").unwrap();
+    let (db, aside) = (store.db(), store.path().join("aside"));
+    let dir = db.parent().unwrap();
+    fs::rename(dir, &aside).unwrap();
+    // It leads to itself.
+    std::os::unix::fs::symlink(dir, dir).unwrap();
+    let e = note(&pd, "meanwhile").unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::StoreIo);
+    assert!(e.message().contains("the database can't be looked at"), "{e}");
+    fs::remove_file(dir).unwrap();
+    fs::rename(&aside, dir).unwrap();
+    note(&pd, "after").unwrap();
+    assert_eq!(texts(&pd), ["before", "after"]);
+}
+
 /// Leaves so many bytes free.
 fn fill(dir: &Path, free: usize) {
     use std::io::Write;
