@@ -58,7 +58,7 @@ impl Partial {
         sys::filesystem::private(&mut options);
         match options.open(&path) {
             Ok(_) => Ok(Partial(path)),
-            Err(e) => Err(Error::io("creating", &path, e).hint("name another place, in a directory that exists")),
+            Err(e) => Err(Error::io("creating", target, e).hint("name another place, in a directory that exists")),
         }
     }
 
