@@ -45,6 +45,8 @@ pub struct Arrival {
 pub struct Edit {
     /// The file, relative to its working tree where it is in one.
     pub path: String,
+    /// The pattern that it is claimed as.
+    pub pattern: String,
     /// False where it was not claimed, because a living agent works on it here and the caller is strict.
     pub claimed: bool,
     /// The claims of others, oldest first. Those of sub-agents of the same agent are left out.
@@ -167,7 +169,7 @@ impl Coordinator {
             });
             others.collect::<Result<Vec<_>>>()
         })?;
-        Ok(Edit { path, claimed, others, stale: self.stale_write(&real)? })
+        Ok(Edit { path, pattern: pattern.to_owned(), claimed, others, stale: self.stale_write(&real)? })
     }
 
     /// The caller leaves in order: its sessions, and those of its sub-agents, end as completed, and what they hold from the

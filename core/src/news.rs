@@ -315,10 +315,10 @@ fn overlaps(conn: &Connection, me: &str) -> Result<Vec<Overlapped>> {
 }
 
 const LEFT_WORK: &str = "SELECT v.id, v.agent, coalesce(a.name, v.agent), v.died_ms,
-        (SELECT s.purpose FROM sessions s WHERE s.agent = v.agent AND s.status = 'active' AND s.scope = ?1 ORDER BY s.seq DESC LIMIT 1) AS purpose,
+        (SELECT s.purpose FROM sessions s WHERE s.agent = v.agent AND s.status = 'active' AND s.scope = ?1 ORDER BY s.seq DESC LIMIT 1) AS last_purpose,
         (SELECT count(*) FROM claims c JOIN sessions s ON s.id = c.session WHERE s.agent = v.agent AND s.status = 'active')
  FROM salvages v LEFT JOIN agents a ON a.id = v.agent
- WHERE v.state = 'open' AND v.agent <> ?2 AND purpose IS NOT NULL ORDER BY v.id DESC LIMIT ?3";
+ WHERE v.state = 'open' AND v.agent <> ?2 AND last_purpose IS NOT NULL ORDER BY v.id DESC LIMIT ?3";
 
 fn left_work(conn: &Connection, scope: i64, me: &str) -> Result<Vec<LeftWork>> {
     let read = |r: &Row<'_>| {

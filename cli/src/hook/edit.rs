@@ -22,7 +22,7 @@ impl Hook<'_> {
         // Why it is denied is said each time.
         let others = || edit.others.iter().filter(|other| other.is_news || (denied && other.lives()));
         let count = others().count();
-        let told = others().take_while(|other| said.line(&words::conflict(&edit.path, other))).count();
+        let told = others().take_while(|other| said.line(&words::conflict(&edit, other))).count();
         said.rest(count - told, "pd who-owns lists them");
         answer.told.extend(others().map(|other| other.to_tell.clone()));
         let text = said.text();

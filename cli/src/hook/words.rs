@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use portdaddy_core::{AgentState, Colleague, LeftWork, News, Other, Overlapped, Signal, Written};
+use portdaddy_core::{AgentState, Colleague, Edit, LeftWork, News, Other, Overlapped, Signal, Written};
 
 use super::Answer;
 use crate::duration::ago;
@@ -93,24 +93,27 @@ pub(super) fn stale(path: &str, written: &Written) -> String {
     )
 }
 
-pub(super) fn conflict(path: &str, other: &Other) -> String {
+pub(super) fn conflict(edit: &Edit, other: &Other) -> String {
+    let path = &edit.path;
     let owner = &other.owner;
     let claim = &owner.claim;
-    let as_pattern = if claim.pattern == path { String::new() } else { format!(" (as {})", path_of(&claim.pattern)) };
-    let since = ago(claim.since_ms, now_ms());
+    let as_pattern =
+        if claim.pattern == edit.pattern { String::new() } else { format!(" (as {})", path_of(&claim.pattern)) };
     let who = who(&claim.agent, &claim.agent_name);
     if !other.lives() {
         return format!(
-            "{} was claimed{as_pattern} {since} by {who}, which is dead: {}. Its unfinished work: pd salvage claim {}",
+            "{} was claimed{as_pattern} {} by {who}, which is dead: {}. Its unfinished work: pd salvage claim {}",
             path_of(path),
+            ago(claim.since_ms, now_ms()),
             purpose(&owner.purpose),
             claim.agent
         );
     }
     format!(
-        "{} is claimed{as_pattern} by {who}{}, since {since}, {}: {}.",
+        "{} is claimed{as_pattern} by {who}{}, for {}, {}: {}.",
         path_of(path),
         state(owner.state),
+        span(claim.since_ms),
         tree(owner.same_worktree, &claim.root),
         purpose(&owner.purpose)
     )
@@ -160,11 +163,11 @@ pub(super) fn colleagues(said: &mut Budget, colleagues: &[Colleague]) {
         let files = if files.is_empty() { String::new() } else { format!("; files: {}", files.join(", ")) };
         let tree = c.worktree.as_deref().map_or(String::new(), |tree| format!(" in {}", path_of(tree)));
         format!(
-            "- {}{}: {}, since {}{tree}{files}",
+            "- {}{}: {}, for {}{tree}{files}",
             who(&c.agent, &c.agent_name),
             state(c.state),
             purpose(&c.purpose),
-            ago(c.since_ms, now_ms())
+            span(c.since_ms)
         )
     });
 }
@@ -245,6 +248,11 @@ fn path_of(path: &str) -> Cow<'_, str> {
     }
     let end: String = path.chars().skip(count - PATH + 1).collect();
     Cow::Owned(format!("…{}", escape(&end)))
+}
+
+/// How long ago.
+fn span(since_ms: i64) -> String {
+    ago(since_ms, now_ms()).trim_end_matches(" ago").to_owned()
 }
 
 fn who(id: &str, name: &str) -> String {
