@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 readme=benches/README.md
-names='pd-note lock hand-over delivery fan-out gate large retention claims idle-subs polling node python'
+names='pd-note lock hand-over delivery fan-out gate large retention claims idle-subs polling hooks node python'
 chosen=${1:-$names}
 for name in $chosen; do
 	case " $names " in

@@ -24,6 +24,8 @@ mod gate;
 #[cfg(unix)]
 mod hand_over;
 #[cfg(unix)]
+mod hooks;
+#[cfg(unix)]
 mod hyperfine;
 #[cfg(unix)]
 mod idle;
@@ -64,9 +66,10 @@ fn main() {
         ["idle-subs"] => idle::run(),
         ["retention"] => retention::run(),
         ["polling"] => polling::run(),
+        ["hooks"] => hooks::run(),
         ["role", role, ref rest @ ..] => role::play(role, rest),
         _ => panic!(
-            "name one of pd-note, lock, hand-over, delivery, fan-out, gate, large, retention, claims, idle-subs, polling"
+            "name one of pd-note, lock, hand-over, delivery, fan-out, gate, large, retention, claims, idle-subs, polling, hooks"
         ),
     }
 }

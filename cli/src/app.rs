@@ -53,8 +53,8 @@ impl App {
     }
 
     /// What the global options say about the library.
-    pub(crate) fn options(&mut self) -> Options {
-        let globals = std::mem::take(&mut self.globals);
+    pub(crate) fn options(&self) -> Options {
+        let globals = self.globals.clone();
         let mut options = Options::default().face(Face::Shell);
         if let Some(db) = globals.db {
             options = options.db(db);
@@ -97,6 +97,7 @@ impl App {
 pub(crate) fn run(args: Vec<OsString>) -> Exit {
     let (entry, matches) = match parse(&args) {
         Ok(parsed) => parsed,
+        Err(e) if is_hook(&args) => return hook_usage(&e, &args),
         Err(e) => return usage(&e, &args),
     };
     let mut globals = match Globals::from_arg_matches(&matches) {
@@ -151,6 +152,28 @@ pub(crate) fn parse(args: &[OsString]) -> Result<(&'static Entry, ArgMatches), c
         Some(entry) => Ok((entry, matches)),
         None => Err(command().error(ClapKind::InvalidSubcommand, format!("there is no command {name:?}"))),
     }
+}
+
+/// Whether the command is `hook`, as far as that can be told of arguments that are wrong.
+fn is_hook(args: &[OsString]) -> bool {
+    let mut words = args.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--db" | "--agent" | "--session" | "--scope") => drop(words.next()),
+            Some(option) if option.starts_with('-') => {}
+            command => return command == Some("hook"),
+        }
+    }
+    false
+}
+
+/// To a harness the exit code of wrong usage would mean that it must not go on: what is wrong is said on stderr.
+fn hook_usage(error: &clap::Error, args: &[OsString]) -> Exit {
+    if !error.use_stderr() {
+        return usage(error, args);
+    }
+    Ui::new(Mode::People).said(error.render().to_string().trim_end());
+    exit_code::DONE
 }
 
 /// Help goes to stdout and is no failure; the rest is a usage error in clap's words, or as a document.

@@ -328,6 +328,11 @@ pub(crate) fn defect(what: &str) {
     say("Hint: ", Some(AnsiColor::Green), &"please report it with the command that you ran");
 }
 
+/// Something that hung was given up.
+pub(crate) fn gave_up(what: &str) {
+    say("Warning: ", Some(AnsiColor::Yellow), &format_args!("{} took too long and was given up", escape(what)));
+}
+
 /// Text that somebody else wrote, on one line and without power over the terminal.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_dangerous) {

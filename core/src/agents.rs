@@ -220,13 +220,8 @@ impl Coordinator {
             if known.is_none() {
                 return Err(unknown_agent(&id));
             }
-            crate::locks::release_all_of_agent(tx, &id)?;
             crate::sessions::abandon_all_of(tx, &id)?;
-            // Open handles go on to prove that they live, for the case that one of them calls again.
-            tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1 AND live = ''")?.execute([&id])?;
-            tx.prepare_cached("UPDATE agents SET state = 'left', promised = 0, seen_ms = ?2 WHERE id = ?1")?
-                .execute((&id, tx.now.wall_ms))?;
-            activity::record_as(tx, Some(&id), scope, "agent.unregister", &id, serde_json::Value::Null)?;
+            goodbye(tx, &id, scope)?;
             load_by_id(tx, &id, tx.now, tx.liveness())
         })?;
         // Its proofs are stored again if it comes back.
@@ -591,6 +586,17 @@ pub(crate) fn check(tx: &Tx<'_>, id: &str) -> Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// An agent leaves: its locks from the shell are released, its proofs forgotten.
+pub(crate) fn goodbye(tx: &Tx<'_>, id: &str, scope: i64) -> Result<()> {
+    crate::locks::release_all_of_agent(tx, id)?;
+    // Open handles go on to prove that they live, for the case that one of them calls again.
+    tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1 AND live = ''")?.execute([id])?;
+    tx.prepare_cached("UPDATE agents SET state = 'left', promised = 0, seen_ms = ?2 WHERE id = ?1")?
+        .execute((id, tx.now.wall_ms))?;
+    activity::record_as(tx, Some(id), scope, "agent.unregister", id, serde_json::Value::Null)?;
+    Ok(())
 }
 
 /// An agent that was nothing but one handle has left when that is closed in order, unless it leaves work behind.

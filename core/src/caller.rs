@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::harness::{HARNESSES, Harness, harness_of, program, terminal_of};
-use crate::identity::{check_agent_id, check_name, shown};
+use crate::identity::{AGENT_MAX, check_agent_id, check_name, shown};
 use crate::sys::process::{self, ProcessId, ProcessInfo};
 
 /// How far up the tree of processes a caller is looked for.
@@ -32,6 +32,15 @@ pub struct Surroundings {
     pub pid: u32,
     /// The processes above it, nearest first.
     pub(crate) ancestors: Box<dyn Fn() -> Vec<ProcessInfo> + Send + Sync>,
+    /// What a harness says of the session that calls.
+    session: Option<GivenSession>,
+}
+
+/// A harness's session, as the input of its hook names it.
+struct GivenSession {
+    harness: &'static Harness,
+    id: String,
+    sub_agent: Option<String>,
 }
 
 impl Surroundings {
@@ -43,7 +52,24 @@ impl Surroundings {
             env: Box::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())),
             pid,
             ancestors: Box::new(move || ancestors.get_or_init(|| process::ancestors(pid, MOST_ANCESTORS)).clone()),
+            session: None,
         }
+    }
+
+    /// The call is a hook that a harness (`claude`) runs: its input names the session, and the sub-agent that acts in it if
+    /// one does. The agent is the one that the session's own commands are taken to come from; a sub-agent is an agent of its
+    /// own, which lives by the same process. `PORT_DADDY_AGENT` is stronger here, too.
+    ///
+    /// # Errors
+    /// `INVALID` for a harness that isn't known or gives its sessions no ids.
+    pub fn in_session(mut self, harness: &str, id: &str, sub_agent: Option<&str>) -> Result<Self> {
+        let known = HARNESSES.iter().find(|h| h.name == harness && h.session.is_some());
+        let harness = known.ok_or_else(|| {
+            Error::invalid(format!("{} is no harness whose sessions have ids", shown(harness))).with("value", harness)
+        })?;
+        let sub_agent = sub_agent.filter(|id| !id.is_empty()).map(str::to_owned);
+        self.session = Some(GivenSession { harness, id: id.to_owned(), sub_agent });
+        Ok(self)
     }
 
     /// Only the given variables, and no ancestors: the same everywhere, for tests and for hosts that know their caller.
@@ -54,6 +80,7 @@ impl Surroundings {
             env: Box::new(move |name| variables.get(name).cloned()),
             pid: std::process::id(),
             ancestors: Box::new(Vec::new),
+            session: None,
         }
     }
 
@@ -156,6 +183,11 @@ pub(crate) fn resolve(face: Face, named: &Named, around: &Surroundings) -> Resul
         }
         None => view.alone(face, env_agent.as_deref())?,
     };
+    if let (Some(id), Some(part)) = (&caller.agent, around.session.as_ref().and_then(|s| s.sub_agent.as_ref()))
+        && named.agent.is_none()
+    {
+        caller.agent = Some(sub_agent_id(id, part));
+    }
     caller.session = match &named.session {
         Some(session) => {
             check_name("session", session, 128)?;
@@ -271,6 +303,9 @@ impl View<'_> {
     }
 
     fn mentioned(&self) -> Vec<Mentioned> {
+        if let Some(given) = &self.around.session {
+            return vec![Mentioned { harness: given.harness, session: Some(("session_id", given.id.clone())) }];
+        }
         let mention = |harness: &'static Harness| {
             let session = harness.session.and_then(|v| self.around.variable(v).map(|value| (v, value)));
             let marked = || harness.markers.iter().any(|m| self.around.variable(m).is_some_and(|v| v != "0"));
@@ -394,8 +429,30 @@ fn derived_from(id: &str, harness: &str) -> bool {
 
 /// `length` characters that are the same for a process as long as it lives, in every call.
 fn digest(id: &ProcessId, length: u32) -> String {
-    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let text = format!("{}\0{}\0{}\0{}", crate::sys::boot_id(), id.namespace, id.pid, id.start);
+    spelled(&format!("{}\0{}\0{}\0{}", crate::sys::boot_id(), id.namespace, id.pid, id.start), length)
+}
+
+/// A sub-agent's id: its parent's, and six characters that its own stands for.
+fn sub_agent_id(parent: &str, part: &str) -> String {
+    // Ids are ASCII, so that any length is a boundary.
+    let kept = parent.len().min(AGENT_MAX - PART - 1);
+    format!("{}.{}", &parent[..kept], spelled(part, PART as u32))
+}
+
+/// Whether one of two agents is the other's sub-agent: they take turns at the same work.
+pub(crate) fn are_kin(a: &str, b: &str) -> bool {
+    let below = |child: &str, parent: &str| {
+        let part = child.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.'));
+        part.is_some_and(|part| part.len() == PART && part.bytes().all(|b| DIGITS.contains(&b)))
+    };
+    below(a, b) || below(b, a)
+}
+
+const PART: usize = 6;
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// `length` characters that stand for a text, the same in every version.
+fn spelled(text: &str, length: u32) -> String {
     // FNV-1a: the standard library's hashes may change between versions, and several versions run side by side.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     // The low bits alone are weak in FNV.
@@ -432,6 +489,7 @@ mod tests {
             env: Box::new(move |name| env.get(name).cloned()),
             pid: 99_999,
             ancestors: Box::new(move || ancestors.clone()),
+            session: None,
         }
     }
 
@@ -590,6 +648,37 @@ mod tests {
         assert_eq!(named("web", &session).session.as_deref(), Some("s1"));
         assert_eq!(named("api", &session).session, None);
         assert_eq!(named("api", &session[1..]).session.as_deref(), Some("s1"));
+    }
+
+    #[test]
+    fn a_hook_calls_as_the_commands_of_its_session_do() {
+        let hook = |env: &[(&str, &str)], sub_agent| {
+            let session = "3f9a2c11-0000-4000-8000-000000000000";
+            let around = around(env, claude_tree()).in_session("claude", session, sub_agent).unwrap();
+            resolve(Face::Shell, &Named::default(), &around).unwrap()
+        };
+        let command = find(&[CLAUDE], claude_tree());
+        let c = hook(&[], None);
+        assert_eq!((&c.agent, pids(&c), c.source), (&command.agent, pids(&command), Source::HarnessSession));
+        // Whatever the environment says of sessions: another harness's, or an older one of its own.
+        let c = hook(&[CODEX, ("CLAUDE_CODE_SESSION_ID", "ffffff-1"), ("GEMINI_CLI", "1")], None);
+        assert_eq!((&c.agent, c.harness.as_deref()), (&command.agent, Some("claude")));
+        let c = hook(&[("PORT_DADDY_AGENT", "api")], None);
+        assert_eq!((c.agent.as_deref(), pids(&c)), (Some("api"), pids(&command)));
+
+        let (one, other) = (hook(&[], Some("agent-abc123")), hook(&[], Some("agent-abc124")));
+        let (one_id, other_id) = (one.agent.clone().unwrap(), other.agent.unwrap());
+        assert!(one_id.starts_with("claude-3f9a2c.") && one_id != other_id, "{one_id} {other_id}");
+        check_agent_id(&one_id).unwrap();
+        assert_eq!((pids(&one), hook(&[], Some("agent-abc123")).agent), (pids(&command), one.agent));
+        assert!(are_kin(&one_id, "claude-3f9a2c") && are_kin("claude-3f9a2c", &one_id));
+        assert!(!are_kin(&one_id, &other_id) && !are_kin("api", "api.v2") && !are_kin("api", "api"));
+        let long = "a".repeat(AGENT_MAX);
+        let c = hook(&[("PORT_DADDY_AGENT", &long)], Some("x y\n\0"));
+        check_agent_id(&c.agent.unwrap()).unwrap();
+        assert_eq!(hook(&[], Some("")).agent, command.agent);
+        let unknown = around(&[], vec![]).in_session("gemini", "1", None);
+        assert_eq!(unknown.err().unwrap().kind(), ErrorKind::Invalid);
     }
 
     #[test]

@@ -277,18 +277,32 @@ impl Coordinator {
         let item = ground.planned(&escaped(path), lines)?;
         let relative = item.shape.pattern.literal_prefix();
         let is_directory = ground.path.join(&relative).is_dir();
+        let owners = self.owners(&ground, &item, is_directory)?;
+        let path = if relative.is_empty() { ".".to_owned() } else { relative };
+        Ok(Ownership { path, owners })
+    }
+
+    /// Which claims meet the one pattern of a plan for a file, oldest first.
+    pub(crate) fn owners_of(&self, plan: &Plan) -> Result<Vec<Owner>> {
+        match plan.items.as_slice() {
+            [item] => self.owners(&plan.ground, item, false),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn owners(&self, ground: &Ground, item: &Planned, is_directory: bool) -> Result<Vec<Owner>> {
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
         let mut owners = self.inner.db.read(|conn| {
             let mut nearby = Nearby::new(conn);
             let mut states: HashMap<String, AgentState> = HashMap::new();
             let mut owners = Vec::new();
-            for index in nearby.of(&ground, &item)? {
+            for index in nearby.of(ground, item)? {
                 let theirs = nearby.get(index);
                 let touch = |path: &FilePattern, claim: &FilePattern| match is_directory {
                     true => path.intersect(claim),
                     false => Some(path.literal_prefix()).filter(|path| claim.matches(path)),
                 };
-                let Some(meeting) = item.meets(&ground, theirs, touch) else { continue };
+                let Some(meeting) = item.meets(ground, theirs, touch) else { continue };
                 let claim = theirs.claim.clone();
                 let state = match states.get(&claim.agent) {
                     Some(state) => *state,
@@ -301,8 +315,7 @@ impl Coordinator {
             Ok(owners)
         })?;
         owners.sort_by_key(|(id, _)| *id);
-        let path = if relative.is_empty() { ".".to_owned() } else { relative };
-        Ok(Ownership { path, owners: owners.into_iter().map(|(_, owner)| owner).collect() })
+        Ok(owners.into_iter().map(|(_, owner)| owner).collect())
     }
 }
 
@@ -319,6 +332,25 @@ pub(crate) fn plan(place: &Place, inputs: &[String]) -> Result<Plan> {
     let ground = Ground::of(place);
     let items = inputs.iter().map(|input| ground.parse(input)).collect::<Result<_>>()?;
     Ok(Plan { ground, items })
+}
+
+/// A plan for one file, whatever characters its path holds.
+pub(crate) fn plan_file(place: &Place, path: &std::path::Path) -> Result<Plan> {
+    let text = path.to_str().ok_or_else(|| {
+        Error::invalid(format!("the path {} isn't valid UTF-8", path.display()))
+            .hint("rename the file, or leave it unclaimed")
+    })?;
+    let ground = Ground::of(place);
+    let mut item = ground.planned(&escaped(text), None)?;
+    item.shape = item.shape.into_file();
+    Ok(Plan { ground, items: vec![item] })
+}
+
+impl Plan {
+    /// The first pattern, relative to its tree, and the tree's root.
+    pub(crate) fn first(&self) -> (&str, &str) {
+        (self.items.first().map_or(".", |item| item.shape.pattern.as_str()), &self.ground.root)
+    }
 }
 
 impl Ground {
@@ -475,6 +507,9 @@ pub(crate) fn insert(
     }
     if !new.is_empty() {
         activity::record(tx, actor, "files.claim", &session.id, logged(new.iter().map(String::as_str)))?;
+    }
+    if force {
+        crate::news::owe(tx, session, &ground.root, outcome.conflicts.iter().map(|o| &o.conflict))?;
     }
     if !outcome.conflicts.is_empty() {
         let with = outcome.conflicts.iter().take(MOST_LOGGED).map(|o| {

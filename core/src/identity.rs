@@ -9,7 +9,7 @@ use crate::pattern::wildcard;
 
 const SEGMENTS: usize = 3;
 const SEGMENT_MAX: usize = 64;
-const AGENT_MAX: usize = 128;
+pub(crate) const AGENT_MAX: usize = 128;
 
 /// What an agent or a service is: `project[:stack[:context]]`, each segment `[A-Za-z0-9._-]{1,64}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -127,6 +127,25 @@ pub struct ChannelInfo {
     pub waiting: u64,
 }
 
+/// The newest message of a channel, as one is told of it who didn't ask.
+#[derive(Clone, Debug, Serialize)]
+pub struct Signal {
+    /// Its place in the order of commits.
+    pub seq: i64,
+    /// Its channel.
+    pub channel: String,
+    /// The beginning of its payload, JSON.
+    pub payload: String,
+    /// Whether that is all of it.
+    pub whole: bool,
+    /// Who sent it, if an agent did.
+    pub agent: Option<String>,
+    /// The sender's name for people, else its id.
+    pub agent_name: Option<String>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
 /// The channels of a scope, and how many others were left out.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChannelList {
@@ -135,6 +154,9 @@ pub struct ChannelList {
     /// How many of other scopes were left out.
     pub elsewhere: u64,
 }
+
+/// How many characters of a payload are read where only its beginning is shown.
+const SHOWN: i64 = 400;
 
 impl Coordinator {
     /// Publishes a message: stores it, and wakes whoever waits for its channel. Needs no agent.
@@ -286,6 +308,46 @@ impl Coordinator {
         })
     }
 }
+
+/// The newest message of each channel of a scope that has one after `after` and since `since_ms`, newest first. Of a payload
+/// only the beginning is read.
+pub(crate) fn latched(
+    conn: &Connection,
+    scope: i64,
+    (after, since_ms, now_ms): (i64, i64, i64),
+    most: i64,
+) -> Result<Vec<Signal>> {
+    let channels: Vec<String> = conn
+        .prepare_cached(LATCHED_CHANNELS)?
+        .query_map((scope, after, since_ms, most), |r| r.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut newest = conn.prepare_cached(LATCHED)?;
+    let mut found = Vec::new();
+    for channel in channels {
+        let signal = newest
+            .query_row((scope, &channel, after, since_ms, now_ms, SHOWN), |r| {
+                let (payload, whole): (String, i64) = (r.get(4)?, r.get(5)?);
+                Ok(Signal {
+                    seq: r.get(0)?,
+                    agent: r.get(1)?,
+                    agent_name: r.get(2)?,
+                    at_ms: r.get(3)?,
+                    whole: whole <= SHOWN,
+                    payload,
+                    channel: channel.clone(),
+                })
+            })
+            .optional()?;
+        found.extend(signal);
+    }
+    Ok(found)
+}
+
+const LATCHED_CHANNELS: &str = "SELECT name FROM channels WHERE scope = ?1 AND last_seq > ?2 AND last_ms >= ?3
+ ORDER BY last_seq DESC LIMIT ?4";
+const LATCHED: &str = "SELECT m.seq, m.agent, coalesce(a.name, m.agent), m.at_ms, substr(m.payload, 1, ?6), length(m.payload)
+ FROM messages m LEFT JOIN agents a ON a.id = m.agent
+ WHERE m.scope = ?1 AND m.channel = ?2 AND m.seq > ?3 AND m.at_ms >= ?4 AND m.expires_ms > ?5 ORDER BY m.seq DESC LIMIT 1";
 
 /// The payload as it is stored.
 fn encode(payload: &Value) -> Result<String> {

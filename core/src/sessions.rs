@@ -18,7 +18,7 @@ use crate::identity::{Identity, check_text, shown};
 use crate::ids::short;
 use crate::notes::{self, Note};
 
-const PURPOSE_MAX: usize = 4096;
+pub(crate) const PURPOSE_MAX: usize = 4096;
 const PHASE_MAX: usize = 64;
 /// Random characters of an id.
 const SUFFIX: usize = 5;

@@ -11,6 +11,7 @@ mod completions;
 mod doctor;
 mod done;
 mod files;
+mod hook;
 mod lock;
 mod locks;
 mod log;
@@ -96,6 +97,7 @@ commands! {
     "ps" => ps;
     "release" => release;
     "salvage" => salvage;
+    "hook" => hook;
     "log" => log filters;
     "status" => status;
     "doctor" => doctor;
@@ -161,6 +163,9 @@ Ports:
   wait IDENTITY        Wait until something listens there
   ps                   Assigned ports
   release IDENTITY     Give a port back
+
+Around the agent:
+  hook EVENT           Answer an event of a coding harness
 
 The whole:
   log                  What happened

@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::place::Place;
 
 /// A program that runs an agent: a script by the name of a harness, which does one thing after each word that it reads.
-struct Harness {
-    child: Child,
+pub(crate) struct Harness {
+    pub(crate) child: Child,
     words: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Harness {
-    fn start(place: &Place, name: &str, number: usize) -> Self {
+    pub(crate) fn start(place: &Place, name: &str, number: usize) -> Self {
         let dir = place.path(&format!("bin{number}"));
         std::fs::create_dir(&dir).unwrap();
         let script = dir.join(name);
@@ -50,7 +50,7 @@ impl Harness {
         }
     }
 
-    fn ask(&mut self, command: &str) -> String {
+    pub(crate) fn ask(&mut self, command: &str) -> String {
         self.tell(command);
         self.answer()
     }

@@ -8,6 +8,8 @@ mod callers;
 mod doctor;
 mod files;
 mod help;
+mod hook;
+mod hook_day;
 mod hostile;
 mod locks;
 mod notes;

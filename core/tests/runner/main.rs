@@ -22,6 +22,7 @@ mod options;
 mod ports;
 mod resilience;
 mod salvage;
+mod seen;
 mod sessions;
 mod signals;
 mod store;

@@ -15,13 +15,26 @@ CREATE INDEX seen_files_by_age ON seen_files (at_ms);
 -- What an agent was told by itself, so that it is told once.
 CREATE TABLE told (
     agent  TEXT NOT NULL,
-    what   TEXT NOT NULL,     -- a kind of news: 'signals', 'conflict:' and a claim
+    what   TEXT NOT NULL,     -- a kind of news: 'signals', 'conflict' and a claim
     seq    INTEGER NOT NULL,  -- up to here, in the order of commits
     digest TEXT NOT NULL,     -- of what it was told last
     at_ms  INTEGER NOT NULL,
     PRIMARY KEY (agent, what)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX told_by_age ON told (at_ms);
+
+-- That another took what an agent had claimed before, until the agent was told.
+CREATE TABLE overlaps (
+    seq           INTEGER PRIMARY KEY,
+    holder        TEXT NOT NULL,     -- whom to tell
+    session       TEXT NOT NULL,     -- whose claim came later
+    root          TEXT NOT NULL,     -- that claim
+    pattern       TEXT NOT NULL,
+    same_worktree INTEGER NOT NULL,
+    at_ms         INTEGER NOT NULL
+) STRICT;
+CREATE INDEX overlaps_by_holder ON overlaps (holder, seq);
+CREATE INDEX overlaps_by_age ON overlaps (at_ms);
 
 -- Messages to one agent. Agents' ids are the machine's, whatever the scope.
 CREATE TABLE direct_messages (

@@ -1,0 +1,42 @@
+//! Before a shell command: what git in it would destroy of others' work.
+
+use portdaddy_core::{Danger, Error};
+
+use super::{Answer, Git, Hook, words};
+
+impl Hook<'_> {
+    pub(super) fn before_command(&self, command: &str) -> Result<Answer, Error> {
+        Ok(self.pd.guard(command)?.map_or_else(Answer::default, |danger| warned(&danger, self.policy.git)))
+    }
+}
+
+fn warned(danger: &Danger, policy: Git) -> Answer {
+    let text = words::lines(&danger.text);
+    let (decision, context) = match policy {
+        // The reason of a question is for the person: the agent learns it, too.
+        Git::Ask => (Some(("ask", text.clone())), vec![text]),
+        Git::Deny => (Some(("deny", text)), Vec::new()),
+        Git::Allow => (None, vec![text]),
+    };
+    Answer { context, decision, ..Answer::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_decides_what_becomes_of_a_danger_and_never_allows() {
+        let text = "git reset --hard would undo\nthe work of \u{1b}[31mapi".to_owned();
+        let danger = Danger { command: "git reset --hard".into(), peers: Vec::new(), snapshot: None, text };
+        let said = "git reset --hard would undo\nthe work of \\x1b[31mapi".to_owned();
+        for (policy, decision, context) in [
+            (Git::Ask, Some(("ask", said.clone())), vec![said.clone()]),
+            (Git::Deny, Some(("deny", said.clone())), vec![]),
+            (Git::Allow, None, vec![said.clone()]),
+        ] {
+            let answer = warned(&danger, policy);
+            assert_eq!((answer.decision, answer.context), (decision, context), "{policy:?}");
+        }
+    }
+}
