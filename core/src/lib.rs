@@ -77,6 +77,7 @@ mod salvage;
 mod scope;
 mod seen;
 mod sessions;
+mod snapshots;
 mod status;
 mod stream;
 mod subscription;
@@ -100,7 +101,7 @@ pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, File
 pub use fork::Fork;
 pub use git::WorkLeft;
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
-pub use guard::{Danger, Peer, Snapshot};
+pub use guard::{CommitCheck, Danger, Peer, StagedByOther};
 pub use identity::{Identity, IdentityPattern};
 pub use ids::{Random, SystemRandom};
 pub use inbox::{DirectMessage, Reach, Sent};
@@ -117,6 +118,7 @@ pub use seen::Written;
 pub use sessions::{
     EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, SessionStatus, StartedSession,
 };
+pub use snapshots::{RestoreFiles, RestoredFiles, Snapshot};
 pub use status::{AgentCounts, Status, Waiting};
 pub use stream::{Item, Stream, StreamSource};
 pub use subscription::{Delivery, Event, Replay, Subscribe, Subscription, Warning, WarningCode};

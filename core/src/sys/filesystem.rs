@@ -113,11 +113,18 @@ pub(crate) fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
 
 /// Whether it is a file that can be run.
 pub(crate) fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && (may_run(&found) || cfg!(not(unix))))
+}
+
+/// Whether somebody may run it as a program.
+pub(crate) fn may_run(found: &std::fs::Metadata) -> bool {
     #[cfg(unix)]
-    let may_run = |found: &std::fs::Metadata| std::os::unix::fs::MetadataExt::mode(found) & 0o111 != 0;
+    return std::os::unix::fs::MetadataExt::mode(found) & 0o111 != 0;
     #[cfg(not(unix))]
-    let may_run = |_: &std::fs::Metadata| true;
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && may_run(&found))
+    {
+        let _ = found;
+        false
+    }
 }
 
 /// Opens such a file to look at it.
