@@ -99,7 +99,7 @@ pub use doctor::{Check, Examination, doctor, examine};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, FileClaim, Owner, Ownership};
 pub use fork::Fork;
-pub use git::WorkLeft;
+pub use git::{GitHook, WorkLeft};
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
 pub use guard::{CommitCheck, Danger, Peer, StagedByOther};
 pub use identity::{Identity, IdentityPattern};

@@ -3,6 +3,7 @@
 //! The repository is looked at, never changed. Filters are switched off, also those that the user has set up (`git lfs`), so
 //! a file that has one and was touched may be shown as changed though it isn't. All of it is bounded in time and size.
 
+mod hooks;
 mod run;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use crate::scope::Place;
 
+pub use hooks::GitHook;
 pub(crate) use run::{Call, Git};
 
 const MOST_LINES: usize = 200;

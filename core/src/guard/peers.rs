@@ -31,7 +31,7 @@ struct Where {
 }
 
 const NEARBY: &str = "SELECT s.id, s.agent, coalesce(a.name, s.agent), s.purpose, s.worktree, s.branch, a.seen_ms
-     FROM agents a JOIN sessions s ON s.agent = a.id AND s.status = 'active'
+     FROM agents a CROSS JOIN sessions s ON s.agent = a.id AND s.status = 'active'
      WHERE s.repository = ?1 AND s.agent <> ?2 ORDER BY s.seq DESC";
 
 pub(super) fn nearby(

@@ -64,8 +64,7 @@ impl Reader<'_> {
     fn list(&mut self, mut dir: Option<String>, closes: bool) {
         let mut words: Vec<Word> = Vec::new();
         self.depth += 1;
-        loop {
-            let Some(c) = self.peek(0) else { break };
+        while let Some(c) = self.peek(0) {
             match c {
                 ' ' | '\t' | '\r' => self.at += 1,
                 '\\' if self.peek(1) == Some('\n') => self.at += 2,

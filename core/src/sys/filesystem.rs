@@ -127,6 +127,19 @@ pub(crate) fn may_run(found: &std::fs::Metadata) -> bool {
     }
 }
 
+/// Makes a file that can be run, in one step.
+pub(crate) fn make_program(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let _ = std::fs::remove_file(&new);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o777);
+    std::io::Write::write_all(&mut options.open(&new)?, content)?;
+    std::fs::rename(&new, path)
+}
+
 /// Opens such a file to look at it.
 pub(crate) fn open_beside(path: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
