@@ -79,6 +79,7 @@ mod salvage;
 mod scope;
 mod seen;
 mod sessions;
+mod snapshots;
 mod status;
 mod stream;
 mod subscription;
@@ -102,9 +103,9 @@ pub use doctor::{Check, Examination, doctor, examine};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, FileClaim, Owner, Ownership};
 pub use fork::Fork;
-pub use git::WorkLeft;
+pub use git::{GitHook, WorkLeft};
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
-pub use guard::{Danger, Peer, Snapshot};
+pub use guard::{CommitCheck, Danger, Peer, StagedByOther};
 pub use identity::{Identity, IdentityPattern};
 pub use ids::{Random, SystemRandom};
 pub use inbox::{DirectMessage, Reach, Sent};
@@ -122,6 +123,7 @@ pub use seen::Written;
 pub use sessions::{
     EndSession, NewSession, Session, SessionDetail, SessionFilter, SessionList, SessionStatus, StartedSession,
 };
+pub use snapshots::{RestoreFiles, RestoredFiles, Snapshot};
 pub use status::{AgentCounts, Status, Waiting};
 pub use stream::{Item, Stream, StreamSource};
 pub use subscription::{Delivery, Event, Replay, Subscribe, Subscription, Warning, WarningCode};

@@ -120,7 +120,6 @@ fn remember(tx: &Tx<'_>, agent: &str, path: &str, hash: &str, wrote: bool) -> Re
 }
 
 /// Who last wrote each of the files below `root` of which that is known: path, agent, hash of the content, when.
-#[expect(dead_code, reason = "for the guard of commits")]
 pub(crate) fn last_writers(conn: &Connection, root: &str) -> Result<Vec<(String, String, String, i64)>> {
     let below = format!("{}/", root.trim_end_matches('/'));
     let after = format!("{}0", root.trim_end_matches('/'));

@@ -11,6 +11,7 @@ mod completions;
 mod doctor;
 mod done;
 mod files;
+mod git;
 mod hook;
 mod lock;
 mod locks;
@@ -89,6 +90,7 @@ commands! {
     "sessions" => sessions filters;
     "files" => files;
     "who-owns" => who_owns;
+    "git" => git;
     "channels" => channels;
     "with-lock" => with_lock;
     "locks" => locks;
@@ -152,6 +154,7 @@ Agents and sessions:
 Files:
   files                add, rm, list: what is claimed
   who-owns PATH        Who has claimed a path
+  git                  snapshots, restore, check: keep work safe from others' git
 
 Signals and locks:
   channels             Channels, and clearing them

@@ -452,7 +452,7 @@ fn repository_at(dir: &Path, branch: &str) {
     git(dir, &["commit", "-q", "-m", "first \u{1b}[31m"]);
 }
 
-fn git(dir: &Path, args: &[&str]) {
+pub(crate) fn git(dir: &Path, args: &[&str]) {
     let mut command = std::process::Command::new("git");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("GIT_CONFIG_GLOBAL", "/dev/null");
     let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "core.hooksPath=/dev/null"];
@@ -461,7 +461,7 @@ fn git(dir: &Path, args: &[&str]) {
 }
 
 /// Everything below a directory: kind, mode, and content or target.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     fn walk(root: &Path, dir: &Path, all: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
         for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let (path, kind) = (entry.path(), entry.file_type().unwrap());
@@ -486,7 +486,7 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 }
 
 /// Puts a trap wherever git or a shell would run something of a repository. Each leaves a line in a file beside.
-fn lay_traps(place: &Place) -> PathBuf {
+pub(crate) fn lay_traps(place: &Place) -> PathBuf {
     let (work, sprung) = (place.cwd(), place.path("sprung"));
     let trap = place.path("trap");
     fs::write(&trap, format!("#!/bin/sh\necho \"$0 $*\" >> '{}'\nexit 1\n", sprung.display())).unwrap();

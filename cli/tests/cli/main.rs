@@ -7,6 +7,7 @@ mod callers;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod files;
+mod git;
 mod help;
 mod hook;
 mod hook_day;

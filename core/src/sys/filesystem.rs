@@ -113,11 +113,31 @@ pub(crate) fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
 
 /// Whether it is a file that can be run.
 pub(crate) fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && (may_run(&found) || cfg!(not(unix))))
+}
+
+/// Whether somebody may run it as a program.
+pub(crate) fn may_run(found: &std::fs::Metadata) -> bool {
     #[cfg(unix)]
-    let may_run = |found: &std::fs::Metadata| std::os::unix::fs::MetadataExt::mode(found) & 0o111 != 0;
+    return std::os::unix::fs::MetadataExt::mode(found) & 0o111 != 0;
     #[cfg(not(unix))]
-    let may_run = |_: &std::fs::Metadata| true;
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && may_run(&found))
+    {
+        let _ = found;
+        false
+    }
+}
+
+/// Makes a file that can be run, in one step.
+pub(crate) fn make_program(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let _ = std::fs::remove_file(&new);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o777);
+    std::io::Write::write_all(&mut options.open(&new)?, content)?;
+    std::fs::rename(&new, path)
 }
 
 /// Opens such a file to look at it.

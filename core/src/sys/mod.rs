@@ -3,6 +3,7 @@
 //! All platform code of the crate is here and in `wake`. Where a platform can't tell, the answer is `None` or
 //! `Unknown`, never a guess: a wrong "dead" takes a living agent's locks away.
 
+pub(crate) mod beneath;
 pub(crate) mod filesystem;
 pub(crate) mod live;
 pub(crate) mod openers;

@@ -1,24 +1,22 @@
-//! What a dead agent left in its working tree: for salvage briefings, and the only place that runs `git`.
+//! What a dead agent left in its working tree, for salvage briefings.
 //!
-//! The repository is looked at, never changed, and its configuration is kept from running programs: what git would run is
-//! switched off by name. That includes filters, also those that the user has set up (`git lfs`), so a file that has one and
-//! was touched may be shown as changed though it isn't. All of it is bounded in time and size.
+//! The repository is looked at, never changed. Filters are switched off, also those that the user has set up (`git lfs`), so
+//! a file that has one and was touched may be shown as changed though it isn't. All of it is bounded in time and size.
 
-use std::ffi::{OsStr, OsString};
-use std::io::{ErrorKind as Io, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+mod hooks;
+mod run;
+
+use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::scope::Place;
 
+pub use hooks::GitHook;
+pub(crate) use run::{Call, Git};
+
 const MOST_LINES: usize = 200;
-const MOST_BYTES: u64 = 1 << 20;
-/// Filters that a repository may name. Far more than anybody has; each takes four arguments.
-const MOST_FILTERS: usize = 64;
 
 /// The work in a working tree that is in no remote repository, as git shows it at this moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,7 +42,7 @@ pub struct WorkLeft {
 
 /// The version of git, or why there is none. Takes at most `limit`.
 pub(crate) fn version(limit: Duration) -> Result<String, String> {
-    let git = Git { worktree: Path::new("/"), limit, deadline: Instant::now() + limit };
+    let git = Git::within(Path::new("/"), limit);
     git.run(&["version"]).map(|said| said.text.trim().to_owned())
 }
 
@@ -60,7 +58,7 @@ pub(crate) fn work_left(worktree: &Path, limit: Duration) -> WorkLeft {
     };
     let head = repository.head();
     (left.branch, left.commit) = (head.branch, head.commit);
-    let git = Git { worktree: &repository.worktree, limit, deadline: Instant::now() + limit };
+    let git = Git::within(&repository.worktree, limit);
     if let Err(problem) = left.ask(&git) {
         left.problem = Some(problem);
     }
@@ -114,169 +112,20 @@ fn status_lines(text: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-struct Git<'a> {
-    worktree: &'a Path,
-    limit: Duration,
-    deadline: Instant,
-}
-
-struct Said {
-    text: String,
-    /// Whether there was more than is read.
-    cut: bool,
-}
-
-impl Git<'_> {
-    /// The options that switch off every filter that is configured: to compare a file, git runs the one that its
-    /// attributes name.
-    fn without_filters(&self) -> Result<Vec<String>, String> {
-        let keys = r"^filter\..*\.(clean|smudge|process|required)$";
-        // 1: there is none.
-        let found = self.run_or(&["config", "-z", "--name-only", "--get-regexp", keys], 1)?;
-        let mut names: Vec<&str> = found
-            .text
-            .split('\0')
-            .filter_map(|key| key.strip_prefix("filter.")?.rsplit_once('.'))
-            .map(|k| k.0)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        if found.cut || names.len() > MOST_FILTERS {
-            return Err(format!("the repository configures more than {MOST_FILTERS} filters: git status was not run"));
-        }
-        let off = |name: &str| {
-            // `-c` takes the first `=` for the end of the key.
-            if name.contains('=') {
-                return Err(format!("the repository configures a filter {name:?}: git status was not run"));
-            }
-            let set = |what: &str| ["-c".to_owned(), format!("filter.{name}.{what}")];
-            Ok([set("clean="), set("smudge="), set("process="), set("required=false")].into_iter().flatten())
-        };
-        Ok(names.into_iter().map(off).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-    }
-
-    fn run(&self, args: &[&str]) -> Result<Said, String> {
-        self.run_or(args, 0)
-    }
-
-    /// Runs git; `also` is an exit code that is no failure.
-    fn run_or(&self, args: &[&str], also: i32) -> Result<Said, String> {
-        let mut command = Command::new(program().ok_or("git isn't installed")?);
-        // Variables of a hook or of a wrapping git would point it at another repository, or make it write traces.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| belongs_to_git(name)) {
-            command.env_remove(name);
-        }
-        command
-            .current_dir(self.worktree)
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            // Objects that are missing could be fetched, by a program that the repository names.
-            .env("GIT_NO_LAZY_FETCH", "1")
-            .env("GIT_ALLOW_PROTOCOL", "none")
-            // Not what `core.worktree` says.
-            .env("GIT_WORK_TREE", self.worktree)
-            .env("GIT_PAGER", "cat")
-            .env("LC_ALL", "C")
-            .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
-            .args(["-c", "credential.helper=", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().map_err(|e| match e.kind() {
-            Io::NotFound => "git isn't installed".to_owned(),
-            _ => format!("git can't be run: {e}"),
-        })?;
-        let output = collect(child.stdout.take());
-        let errors = collect(child.stderr.take());
-        let bytes = self.next(&mut child, &output)?;
-        if bytes.len() as u64 > MOST_BYTES {
-            end(&mut child);
-            let kept = &bytes[..MOST_BYTES as usize];
-            // The last entry may have been cut in the middle.
-            let whole = kept.iter().rposition(|b| matches!(b, b'\n' | 0)).unwrap_or(0);
-            return Ok(Said { text: String::from_utf8_lossy(&kept[..whole]).into_owned(), cut: true });
-        }
-        let complaint = self.next(&mut child, &errors)?;
-        // Both pipes are closed: it has nothing left to do but to exit.
-        let status = child.wait().map_err(|e| format!("git can't be waited for: {e}"))?;
-        if !status.success() && status.code() != Some(also) {
-            let complaint = String::from_utf8_lossy(&complaint);
-            let line = complaint.lines().find(|l| !l.trim().is_empty()).unwrap_or("no reason given").trim();
-            return Err(format!("git failed: {line}"));
-        }
-        Ok(Said { text: String::from_utf8_lossy(&bytes).into_owned(), cut: false })
-    }
-
-    /// What comes through `pipe`; when the time is over, the end of `child`.
-    fn next(&self, child: &mut Child, pipe: &Pipe) -> Result<Vec<u8>, String> {
-        pipe.recv_timeout(self.deadline.saturating_duration_since(Instant::now())).map_err(|_| {
-            end(child);
-            format!("git took longer than {}", seconds(self.limit))
-        })
-    }
-}
-
-/// The program `git` in a directory that `PATH` names absolutely. It runs in the working tree, where `.` in `PATH` would be
-/// the repository's.
-fn program() -> Option<OsString> {
-    if cfg!(windows) {
-        return Some("git".into());
-    }
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("git"));
-    found.into_iter().find(|git| crate::sys::filesystem::is_program(git)).map(PathBuf::into_os_string)
-}
-
-type Pipe = mpsc::Receiver<Vec<u8>>;
-
-/// Reads a pipe to its end, or until there is more than is wanted, in a thread of its own: a program that git started may
-/// keep the pipe open after git is gone, and nobody shall wait for that.
-fn collect(pipe: Option<impl Read + Send + 'static>) -> Pipe {
-    let (send, receive) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(pipe) = pipe {
-            let _ = pipe.take(MOST_BYTES + 1).read_to_end(&mut bytes);
-        }
-        let _ = send.send(bytes);
-    });
-    receive
-}
-
-/// Ends git and, where the system has process groups, whatever it started. Only for a child that wasn't waited for: its
-/// pid is still its own, and so is its group's.
-fn end(child: &mut Child) {
-    #[cfg(unix)]
-    if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn belongs_to_git(name: &OsStr) -> bool {
-    name.to_string_lossy().to_ascii_uppercase().starts_with("GIT_")
-}
-
-fn seconds(limit: Duration) -> String {
-    if limit < Duration::from_secs(1) { format!("{} ms", limit.as_millis()) } else { format!("{} s", limit.as_secs()) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::process::Command;
 
+    use super::run::{MOST_FILTERS, is_git_variable};
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(60);
 
     fn git(dir: &Path, args: &[&str]) -> String {
         let mut command = Command::new("git");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| belongs_to_git(name)) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_git_variable(name)) {
             command.env_remove(name);
         }
         let output = command
