@@ -26,6 +26,7 @@ mod run;
 mod salvage;
 mod session;
 mod sessions;
+mod setup;
 mod status;
 mod subscribe;
 mod unlock;
@@ -101,6 +102,7 @@ commands! {
     "doctor" => doctor;
     "backup" => backup;
     "restore" => restore;
+    "setup" => setup;
     "bench" => bench;
     "completions" => completions;
     "man" => man;
@@ -168,6 +170,7 @@ The whole:
   doctor               Check the installation, and mend it with --fix
   backup FILE          Copy the database while others write
   restore FILE         Put a backup in its place
+  setup HARNESS        Wire pd into claude, codex, cursor or gemini
   bench                Measure what calls cost here
   completions SHELL    Completions for bash, zsh or fish
   man                  Manual pages
