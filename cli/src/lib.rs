@@ -9,6 +9,7 @@ mod exit_code;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod mcp;
 mod output;
 mod setup;
 

@@ -15,6 +15,7 @@ mod lock;
 mod locks;
 mod log;
 mod man;
+mod mcp;
 mod note;
 mod notes;
 mod ps;
@@ -103,6 +104,7 @@ commands! {
     "backup" => backup;
     "restore" => restore;
     "setup" => setup;
+    "mcp" => mcp;
     "bench" => bench;
     "completions" => completions;
     "man" => man;
@@ -171,6 +173,7 @@ The whole:
   backup FILE          Copy the database while others write
   restore FILE         Put a backup in its place
   setup HARNESS        Wire pd into claude, codex, cursor or gemini
+  mcp                  Serve an MCP client
   bench                Measure what calls cost here
   completions SHELL    Completions for bash, zsh or fish
   man                  Manual pages
