@@ -11,7 +11,7 @@ PACKAGE = bindings-python/python/port_daddy
 FAULTS = env RUSTFLAGS='--cfg portdaddy_faults' $(CARGO)
 FAULTY = --locked --target-dir target/faults -p portdaddy-core -p port-daddy
 
-.PHONY: help demo test test-rust test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-examples fuzz lint lint-python bench build install docs types npm wheel clean
+.PHONY: help demo test test-rust test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-mcp test-examples fuzz lint lint-python bench build install docs types npm wheel clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
@@ -32,7 +32,7 @@ build:
 demo: build
 	PD=$(PD) examples/payment-day.sh
 
-test: test-rust test-faults test-no-tick test-node test-python test-examples
+test: test-rust test-faults test-no-tick test-node test-python test-mcp test-examples
 
 test-rust:
 	$(CARGO) test --workspace --locked
@@ -76,6 +76,11 @@ test-python: wheel
 	cd bindings-python && .venv/bin/python -m pytest
 	$(VENV)/bin/python -m mypy.stubtest port_daddy._native
 	tests/same-names
+
+# The MCP server, by a client of another hand: the official SDK for Python.
+test-mcp: $(VENV_READY)
+	$(CARGO) build --locked -p port-daddy
+	PD=$(CURDIR)/target/debug/pd $(VENV)/bin/python -m pytest -q tests/mcp
 
 # The examples run as users run them: with the released program, the wheel and the npm packages, installed in empty places.
 test-examples: build npm wheel

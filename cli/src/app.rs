@@ -38,6 +38,27 @@ pub(crate) struct Globals {
     quiet: bool,
 }
 
+impl Globals {
+    fn options(self) -> Options {
+        let mut options = Options::default().face(Face::Shell);
+        if let Some(db) = self.db {
+            options = options.db(db);
+        }
+        if let Some(agent) = self.agent {
+            options = options.agent(agent);
+        }
+        if let Some(session) = self.session {
+            options = options.session(session);
+        }
+        if let Some(scope) = self.scope {
+            options = options.scope(ScopeChoice::Named(scope));
+        } else if self.global {
+            options = options.scope(ScopeChoice::Global);
+        }
+        options
+    }
+}
+
 /// What a command works with.
 pub(crate) struct App {
     pub(crate) ui: Ui,
@@ -54,23 +75,13 @@ impl App {
 
     /// What the global options say about the library.
     pub(crate) fn options(&self) -> Options {
+        self.globals.clone().options()
+    }
+
+    /// The same, as often as is wanted.
+    pub(crate) fn opener(&self) -> impl Fn() -> Options + Send + Sync + 'static {
         let globals = self.globals.clone();
-        let mut options = Options::default().face(Face::Shell);
-        if let Some(db) = globals.db {
-            options = options.db(db);
-        }
-        if let Some(agent) = globals.agent {
-            options = options.agent(agent);
-        }
-        if let Some(session) = globals.session {
-            options = options.session(session);
-        }
-        if let Some(scope) = globals.scope {
-            options = options.scope(ScopeChoice::Named(scope));
-        } else if globals.global {
-            options = options.scope(ScopeChoice::Global);
-        }
-        options
+        move || globals.clone().options()
     }
 
     fn finish(mut self, outcome: Outcome<Exit>) -> Exit {

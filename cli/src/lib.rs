@@ -10,7 +10,9 @@ mod exit_code;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hook;
+mod mcp;
 mod output;
+mod setup;
 
 use std::process::ExitCode;
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -55,14 +55,15 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Both streams of a command.
 pub(crate) struct Ui {
-    out: BufWriter<StdoutLock<'static>>,
+    /// Not locked: `pd mcp` has a thread that writes there, too.
+    out: BufWriter<Stdout>,
     mode: Mode,
     coordinator: Option<Coordinator>,
 }
 
 impl Ui {
     pub(crate) fn new(mode: Mode) -> Self {
-        Self { out: BufWriter::new(io::stdout().lock()), mode, coordinator: None }
+        Self { out: BufWriter::new(io::stdout()), mode, coordinator: None }
     }
 
     pub(crate) fn mode(&self) -> Mode {

@@ -330,6 +330,38 @@ impl Coordinator {
         })
     }
 
+    /// The agent that the harness around the caller is known as by its session, to a caller that isn't told the session
+    /// and knows only the process: the last one seen that lives by that process. For programs that a harness starts.
+    ///
+    /// # Errors
+    /// `STORE_*`.
+    #[doc(hidden)]
+    pub fn harness_agent(&self) -> Result<Option<String>> {
+        let (caller, now) = (&self.inner.caller, self.inner.now()?);
+        let strong = caller.proofs.iter().find(|proof| proof.strength == Strength::Strong);
+        let (Some(process), Some(harness)) = (strong, caller.harness.as_deref()) else { return Ok(None) };
+        let ids: Vec<String> = self.inner.db.read(|conn| {
+            let of_process = (
+                process.id.pid,
+                process.id.start.cast_signed(),
+                process.id.namespace.cast_signed(),
+                now.boot,
+                caller.agent.as_deref(),
+            );
+            Ok(conn
+                .prepare_cached(
+                    "SELECT a.id FROM proofs p JOIN agents a ON a.id = p.agent
+                     WHERE p.kind = 'process' AND p.pid = ?1 AND p.start = ?2 AND p.namespace = ?3 AND p.boot = ?4
+                           AND a.state = 'alive' AND a.id <> ?5
+                     ORDER BY a.seen_ms DESC, a.id",
+                )?
+                .query_map(of_process, |r| r.get(0))?
+                .collect::<Result<_, _>>()?)
+        })?;
+        // Sub-agents live by the same process, under other names.
+        Ok(ids.into_iter().find(|id| caller::derived_from(id, harness)))
+    }
+
     /// Runs one write as the calling agent, if there is one: registers it, counts the call as a sign of life.
     pub(crate) fn act<T>(&self, durability: Durability, f: impl FnOnce(&Tx<'_>, &Actor) -> Result<T>) -> Result<T> {
         let mut notice = None;

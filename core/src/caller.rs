@@ -423,7 +423,7 @@ fn session_part(variable: &'static str, session: &str) -> Result<String> {
 }
 
 /// Whether `id` looks like one that was made for `harness`: its name, `-` and six or fewer characters.
-fn derived_from(id: &str, harness: &str) -> bool {
+pub(crate) fn derived_from(id: &str, harness: &str) -> bool {
     id.strip_prefix(harness).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| (1..=6).contains(&rest.len()))
 }
 

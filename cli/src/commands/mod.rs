@@ -17,6 +17,7 @@ mod lock;
 mod locks;
 mod log;
 mod man;
+mod mcp;
 mod note;
 mod notes;
 mod ps;
@@ -28,6 +29,7 @@ mod run;
 mod salvage;
 mod session;
 mod sessions;
+mod setup;
 mod status;
 mod subscribe;
 mod unlock;
@@ -105,6 +107,8 @@ commands! {
     "doctor" => doctor;
     "backup" => backup;
     "restore" => restore;
+    "setup" => setup;
+    "mcp" => mcp;
     "bench" => bench;
     "completions" => completions;
     "man" => man;
@@ -176,6 +180,8 @@ The whole:
   doctor               Check the installation, and mend it with --fix
   backup FILE          Copy the database while others write
   restore FILE         Put a backup in its place
+  setup HARNESS        Wire pd into claude, codex, cursor or gemini
+  mcp                  Serve an MCP client
   bench                Measure what calls cost here
   completions SHELL    Completions for bash, zsh or fish
   man                  Manual pages
