@@ -11,6 +11,7 @@ mod completions;
 mod doctor;
 mod done;
 mod files;
+mod inbox;
 mod lock;
 mod locks;
 mod log;
@@ -24,6 +25,7 @@ mod release;
 mod restore;
 mod run;
 mod salvage;
+mod send;
 mod session;
 mod sessions;
 mod status;
@@ -78,6 +80,8 @@ commands! {
     "done" => done;
     "sub" => subscribe;
     "pub" => publish;
+    "send" => send;
+    "inbox" => inbox;
     "lock" => lock;
     "unlock" => unlock;
     "claim" => claim;
@@ -152,6 +156,8 @@ Files:
   who-owns PATH        Who has claimed a path
 
 Signals and locks:
+  send AGENT TEXT      Send a message to one agent
+  inbox                Read the messages to oneself, --watch to be woken by one
   channels             Channels, and clearing them
   with-lock NAME -- CMD  Run a command under a lock
   locks                Who holds what, and who waits
