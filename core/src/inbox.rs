@@ -195,7 +195,8 @@ impl Coordinator {
 const MESSAGES: &str = "SELECT m.seq, m.sender, coalesce(a.name, m.sender), m.recipient, m.text, m.at_ms, m.shown_ms
  FROM direct_messages m LEFT JOIN agents a ON a.id = m.sender";
 const UNSHOWN: &str = "SELECT count(*) FROM direct_messages WHERE recipient = ?1 AND shown_ms IS NULL";
-const ANY_UNSHOWN: &str = "SELECT 1 FROM direct_messages WHERE recipient = ?1 AND shown_ms IS NULL AND seq <= ?2 LIMIT 1";
+const ANY_UNSHOWN: &str =
+    "SELECT 1 FROM direct_messages WHERE recipient = ?1 AND shown_ms IS NULL AND seq <= ?2 LIMIT 1";
 
 impl DirectMessage {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -247,8 +248,7 @@ fn reach(tx: &Tx<'_>, recipient: &str) -> Result<(Reach, Option<i64>)> {
 fn forget(tx: &Tx<'_>, recipient: &str) -> Result<()> {
     tx.prepare_cached(FORGET_SHOWN)?.execute((tx.now.wall_ms - SHOWN_FOR_MS, FORGOTTEN_AT_ONCE))?;
     tx.prepare_cached(FORGET_OLD)?.execute((tx.now.wall_ms - KEPT_MS, FORGOTTEN_AT_ONCE))?;
-    let too_many: Option<i64> =
-        tx.prepare_cached(NEWEST_BUT)?.query_row((recipient, KEPT), |r| r.get(0)).optional()?;
+    let too_many: Option<i64> = tx.prepare_cached(NEWEST_BUT)?.query_row((recipient, KEPT), |r| r.get(0)).optional()?;
     if let Some(seq) = too_many {
         tx.prepare_cached("DELETE FROM direct_messages WHERE recipient = ?1 AND seq <= ?2 AND shown_ms IS NOT NULL")?
             .execute((recipient, seq))?;
@@ -268,7 +268,9 @@ fn recipient(tx: &Tx<'_>, scope: i64, said: &str) -> Result<String> {
         return Ok(said.to_owned());
     }
     let mut found: Vec<(String, bool)> = tx
-        .prepare_cached("SELECT id, scope = ?2 FROM agents WHERE name = ?1 OR identity = ?1 ORDER BY seen_ms DESC LIMIT 64")?
+        .prepare_cached(
+            "SELECT id, scope = ?2 FROM agents WHERE name = ?1 OR identity = ?1 ORDER BY seen_ms DESC LIMIT 64",
+        )?
         .query_map((said, scope), |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut ranked = Vec::new();
@@ -288,8 +290,9 @@ fn recipient(tx: &Tx<'_>, scope: i64, said: &str) -> Result<String> {
 }
 
 fn unknown(conn: &Connection, said: &str) -> Result<Error> {
-    let mut statement =
-        conn.prepare_cached("SELECT id, name, identity FROM agents WHERE state <> 'left' ORDER BY seen_ms DESC LIMIT 1000")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT id, name, identity FROM agents WHERE state <> 'left' ORDER BY seen_ms DESC LIMIT 1000",
+    )?;
     let mut rows = statement.query([])?;
     let mut near: Vec<String> = Vec::new();
     while near.len() < 3
@@ -380,6 +383,33 @@ mod tests {
         age("at_ms", KEPT_MS + 1);
         a.send("b", "6").unwrap();
         assert_eq!(texts(), ["6"]);
+    }
+
+    #[test]
+    fn an_agent_whose_hooks_were_seen_within_a_day_sees_it_on_its_next_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (open(&dir, "a"), open(&dir, "b"));
+        b.register_agent(&Default::default()).unwrap();
+        let told = |ago_ms: i64| {
+            a.inner
+                .db
+                .write(Durability::Process, |tx| {
+                    tx.execute(
+                        "INSERT OR REPLACE INTO told VALUES ('b', 'signals', 1, '', ?1)",
+                        [tx.now.wall_ms - ago_ms],
+                    )?;
+                    Ok(())
+                })
+                .unwrap();
+        };
+        assert_eq!(a.send("b", "x").unwrap().reach, Reach::IfItLooks);
+        told(HOOKS_SEEN_MS - 60_000);
+        assert_eq!(a.send("b", "x").unwrap().reach, Reach::NextTurn);
+        told(HOOKS_SEEN_MS);
+        assert_eq!(a.send("b", "x").unwrap().reach, Reach::IfItLooks);
+        b.unregister_agent().unwrap();
+        told(0);
+        assert_eq!(a.send("b", "x").unwrap().reach, Reach::Nobody);
     }
 
     #[test]
