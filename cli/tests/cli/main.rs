@@ -9,6 +9,7 @@ mod doctor;
 mod files;
 mod help;
 mod hostile;
+mod inbox;
 mod locks;
 mod notes;
 mod place;
