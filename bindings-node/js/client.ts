@@ -28,6 +28,8 @@ import type {
   ClaimFilter,
   ClaimList,
   ClaimPort,
+  DirectMessage,
+  DirectMessageFilter,
   EndSession,
   FileClaim,
   LockFilter,
@@ -49,6 +51,7 @@ import type {
   SalvageFilter,
   SalvageItem,
   SalvageList,
+  Sent,
   ServiceFilter,
   ServiceList,
   Restored,
@@ -392,6 +395,65 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
   ): Promise<T> {
     const { signal, ...others } = record('waitForSignal', options);
     return await this.#call('waitForSignal', [channel, others], signal);
+  }
+
+  /**
+   * Sends a message to one agent, named by its id; or by a name or identity that one agent has: among those alive before
+   * others, and among those of the caller's scope before others. Once this resolves, it survives a power cut, and waits
+   * until it is shown, 30 days at most. `reach` says whether the agent will see it.
+   *
+   * Rejects with INVALID for a text that breaks a rule (1 byte to 64 KiB); NOT_FOUND, AMBIGUOUS for the recipient;
+   * INBOX_FULL if 1,000 messages wait for it already; STORE_*.
+   *
+   * @example
+   * const { reach } = await pd.send('backend-builder', 'The schema is wrong: amounts are cents');
+   * if (reach === 'nobody') console.log('nobody is home');
+   */
+  async send(agent: string, text: string): Promise<Sent> {
+    return await this.#call('send', [agent, text]);
+  }
+
+  /**
+   * The caller's messages that were not shown yet, oldest first; at most 100. Reading marks none as shown: that is for
+   * {@link inboxShown}.
+   *
+   * Rejects with NO_AGENT, STORE_*.
+   */
+  async inbox(): Promise<DirectMessage[]> {
+    return await this.#call('inbox', []);
+  }
+
+  /**
+   * Says that the caller's messages up to this place were shown. They are kept for 7 days, the newest 1,000, and not given
+   * again.
+   *
+   * Rejects with NO_AGENT, STORE_*.
+   */
+  async inboxShown(seq: number): Promise<void> {
+    await this.#call('inboxShown', [seq]);
+  }
+
+  /** The caller's newest messages, shown or not, oldest first. Marks nothing. Rejects with NO_AGENT, STORE_*. */
+  async directMessages(filter: DirectMessageFilter = {}): Promise<DirectMessage[]> {
+    return await this.#call('directMessages', [record('directMessages', filter)]);
+  }
+
+  /**
+   * Gives the caller's messages that were not shown yet, then each new one as it is sent. It starts at once; what it fails
+   * with is thrown by the loop. None is marked as shown: that is for {@link inboxShown}. Meanwhile those who send learn that
+   * the caller is woken.
+   *
+   * @throws INVALID for a signal that is none.
+   *
+   * @example
+   * for await (const message of pd.followInbox()) {
+   *   console.log(message.senderName, message.text);
+   *   await pd.inboxShown(message.seq);
+   * }
+   */
+  followInbox(options: { signal?: AbortSignal | undefined } = {}): Follow<DirectMessage> {
+    const { signal } = only('followInbox', options, ['signal']);
+    return Follow.inbox(this.#calls, signal);
   }
 
   /**

@@ -4,7 +4,17 @@ import { asyncDispose, checkSignal, type Calls } from './calls.js';
 import { invalid, type PortDaddyError } from './error.js';
 import { outside } from './lock.js';
 import { Stream } from './stream.js';
-import type { Activity, ActivityFilter, Delivery, Event, Message, Note, NoteFilter, Warning } from './types.js';
+import type {
+  Activity,
+  ActivityFilter,
+  Delivery,
+  DirectMessage,
+  Event,
+  Message,
+  Note,
+  NoteFilter,
+  Warning,
+} from './types.js';
 
 /** What is known of a message besides its payload. */
 export interface MessageMeta extends Omit<Message, 'payload'>, Omit<Delivery, 'message'> {}
@@ -210,8 +220,8 @@ export class Subscription<T = any> extends EventEmitter<SubscriptionEvents<T>> {
 }
 
 /**
- * Entries as they are written: those that are there, then each new one. It is made by {@link PortDaddy.followNotes} and
- * {@link PortDaddy.followActivity}, and is read while a `for await` waits. Leaving the loop closes it.
+ * Entries as they are written: those that are there, then each new one. It is made by {@link PortDaddy.followNotes},
+ * {@link PortDaddy.followActivity} and {@link PortDaddy.followInbox}, and is read while a `for await` waits. Leaving the loop closes it.
  */
 export class Follow<T> implements AsyncIterable<T> {
   readonly #stream: Stream<T, T>;
@@ -235,6 +245,12 @@ export class Follow<T> implements AsyncIterable<T> {
   static activity(calls: Calls, filter: ActivityFilter, signal: AbortSignal | undefined): Follow<Activity> {
     checkSignal('followActivity', signal);
     return new Follow(calls, 'followActivity', filter, signal);
+  }
+
+  /** @internal */
+  static inbox(calls: Calls, signal: AbortSignal | undefined): Follow<DirectMessage> {
+    checkSignal('followInbox', signal);
+    return new Follow(calls, 'followInbox', {}, signal);
   }
 
   /** Ends it, and the loop that reads it. A second call does nothing. Rejects with STORE_*. */

@@ -17,6 +17,7 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
  * - `LEASE_LOST`: A lease ended before its holder let go: expired, taken by force, or handed on after a death.
  * - `PORT_TAKEN`: The requested port is assigned or in use.
  * - `PORTS_EXHAUSTED`: The range has no port left.
+ * - `INBOX_FULL`: The recipient has left too many messages unread.
  * - `NOT_SALVAGEABLE`: The agent's work was already claimed by another, or it isn't dead.
  * - `OWNER_GONE`: Nobody is left who could send what was waited for.
  * - `TIMEOUT`: The time given ran out.
@@ -48,6 +49,7 @@ export type ErrorCode =
   | 'LEASE_LOST'
   | 'PORT_TAKEN'
   | 'PORTS_EXHAUSTED'
+  | 'INBOX_FULL'
   | 'NOT_SALVAGEABLE'
   | 'OWNER_GONE'
   | 'TIMEOUT'
@@ -80,6 +82,7 @@ export const ERROR_CODES: readonly ErrorCode[] = [
   'LEASE_LOST',
   'PORT_TAKEN',
   'PORTS_EXHAUSTED',
+  'INBOX_FULL',
   'NOT_SALVAGEABLE',
   'OWNER_GONE',
   'TIMEOUT',
@@ -422,6 +425,92 @@ export interface LineRange {
   last: number;
 }
 
+/** What a shell command would do to the work of others. */
+export interface Danger {
+  /** The git command, `git reset --hard`. */
+  command: string;
+  /** Who else is at work there. */
+  peers: Peer[];
+  /** All that could be lost, as it was before. */
+  snapshot: Snapshot | null;
+  /**
+   * What would happen to whose work and how to bring it back, in at most 600 characters. It quotes what others wrote.
+   */
+  text: string;
+}
+
+/** Another agent with a session in the same working tree, or repository. */
+export interface Peer {
+  /** Its agent. */
+  agent: string;
+  /** The agent's name for people, else its id. */
+  agentName: string;
+  /** The session. */
+  session: string;
+  /** What the session is for. */
+  purpose: string;
+  /** How the agent is doing. */
+  state: AgentState;
+  /** Whether it works in the same working tree. */
+  sameWorktree: boolean;
+}
+
+/** The files of a working tree as they were, tracked and untracked, under a private ref. */
+export interface Snapshot {
+  /** The ref, `refs/port-daddy/…`. */
+  name: string;
+  /** The commit that it points at. */
+  commit: string;
+  /** When it was taken, in milliseconds since 1970. */
+  atMs: number;
+}
+
+/** A message to one agent. */
+export interface DirectMessage {
+  /** Its place in the order of commits. */
+  seq: number;
+  /** Who sent it, if an agent did. */
+  sender: string | null;
+  /** The sender's name for people, else its id. */
+  senderName: string | null;
+  /** To whom. */
+  recipient: string;
+  /** What it says. */
+  text: string;
+  /** When it was sent, in milliseconds since 1970. */
+  atMs: number;
+  /** When it was shown to its recipient, in milliseconds since 1970. */
+  shownMs: number | null;
+}
+
+/** Which of the caller's messages to list. */
+export interface DirectMessageFilter {
+  /** The newest so many; without it 20. */
+  limit?: number | null;
+}
+
+/**
+ * Whether and when the recipient will see a message.
+ *
+ * - `woken`: It waits for messages at this moment.
+ * - `next_turn`: Its harness shows it on its next turn.
+ * - `if_it_looks`: It lives, and sees it if it looks.
+ * - `nobody`: It is dead, or has left.
+ */
+export type Reach = 'woken' | 'next_turn' | 'if_it_looks' | 'nobody';
+
+/** A message that was sent. */
+export interface Sent {
+  /** The message. */
+  message: DirectMessage;
+  /** The recipient's name for people, else its id. */
+  recipientName: string;
+  /** Whether the recipient will see it. */
+  reach: Reach;
+  /** Since when the recipient is dead, or silent after it left, in milliseconds since 1970; none for one that lives. */
+  goneMs: number | null;
+}
+
 /** One proof of life, as stored. */
 export interface Proof {
   /** What it is. */
@@ -735,6 +824,10 @@ export interface Briefing {
   item: SalvageItem;
   /** The same sessions, now the caller's. */
   sessions: Session[];
+  /**
+   * Messages to the dead agent that it was never shown, oldest first. They stay its own, for the case that it returns.
+   */
+  unseen: DirectMessage[];
   /** All of it in words, several lines. It quotes what others wrote as they wrote it. */
   text: string;
 }
@@ -797,6 +890,20 @@ export interface SalvageList {
  * - `returned`: The agent was alive after all, or the work was given back to it.
  */
 export type SalvageState = 'open' | 'claimed' | 'completed' | 'dismissed' | 'returned';
+
+/** The last write of a file by an agent. */
+export interface Written {
+  /** The file, absolute and without symbolic links. */
+  path: string;
+  /** Who wrote it. */
+  agent: string;
+  /** The agent's name for people, else its id. */
+  agentName: string;
+  /** How the agent is doing. */
+  state: AgentState;
+  /** When, in milliseconds since 1970. */
+  atMs: number;
+}
 
 /** How to end a session. */
 export interface EndSession {
@@ -959,9 +1066,9 @@ export interface Status {
 export interface Waiting {
   /** The agent, if the waiting call has one. */
   agent: string | null;
-  /** What for: `lock` or `channel`. */
+  /** What for: `lock`, `channel` or `inbox`. */
   kind: string;
-  /** The lock, or the channel patterns that haven't delivered yet. */
+  /** The lock, the channel patterns that haven't delivered yet, or the agent whose messages. */
   name: string;
   /** Since when, in milliseconds since 1970. */
   sinceMs: number;

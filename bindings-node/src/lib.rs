@@ -12,6 +12,7 @@ mod call;
 mod client;
 mod error;
 mod files;
+mod inbox;
 mod locks;
 mod messages;
 mod notes;
@@ -35,6 +36,7 @@ const OPERATIONS: &[&[Operation]] = &[
     notes::OPERATIONS,
     files::OPERATIONS,
     messages::OPERATIONS,
+    inbox::OPERATIONS,
     locks::OPERATIONS,
     ports::OPERATIONS,
     salvage::OPERATIONS,

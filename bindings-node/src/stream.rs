@@ -81,6 +81,7 @@ impl Serialize for Bare<'_> {
             Item::Event(event) => event.serialize(s),
             Item::Note(note) => note.serialize(s),
             Item::Activity(activity) => activity.serialize(s),
+            Item::DirectMessage(message) => message.serialize(s),
         }
     }
 }

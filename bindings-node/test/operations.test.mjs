@@ -104,6 +104,11 @@ const provocations = {
     await a.claim('api', { port });
     return [b.claim('web', { port }), ['identity', 'agent']];
   },
+  INBOX_FULL: async ({ a, b }) => {
+    await b.registerAgent();
+    await Promise.all(Array.from({ length: 1000 }, (_, n) => a.send('b', String(n))));
+    return [a.send('b', 'one too many'), ['agent', 'waiting']];
+  },
   PORTS_EXHAUSTED: async ({ a, b, t }) => {
     const { port, close } = await occupied();
     t.after(close);

@@ -12,6 +12,7 @@ mod client;
 mod error;
 mod files;
 mod guard;
+mod inbox;
 mod lifecycle;
 mod locks;
 mod messages;

@@ -41,6 +41,7 @@ impl Serialize for Bare<'_> {
             Item::Event(Event::Warning(warning)) => warning.serialize(s),
             Item::Note(note) => note.serialize(s),
             Item::Activity(activity) => activity.serialize(s),
+            Item::DirectMessage(message) => message.serialize(s),
         }
     }
 }

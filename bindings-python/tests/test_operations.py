@@ -67,7 +67,7 @@ def test_parity_and_the_clients_agree() -> None:
 def test_what_the_native_module_can_the_client_can() -> None:
     for native, client in ((_native.Client, PortDaddy), (_native.AsyncClient, AsyncPortDaddy)):
         assert public(native) <= public(client)
-    ends, streams = {"close", "abandon"}, {"subscribe", "follow_notes", "follow_activity"}
+    ends, streams = {"close", "abandon"}, {"subscribe", "follow_notes", "follow_activity", "follow_inbox"}
     made = {"session", "lock", "with_lock", "take_notices"}
     assert public(PortDaddy) - public(_native.Client) == ends | streams | made
 

@@ -171,9 +171,11 @@ impl Coordinator {
             crate::locks::settle_all(tx)?;
             crate::waiters::remove_dead(tx)?;
             let mut busy = strings(tx, "SELECT agent || ' holds the lock ' || name FROM locks ORDER BY scope, name")?;
+            // Who looks out for messages to itself loses nothing that it waits for.
             busy.extend(strings(
                 tx,
-                "SELECT ifnull(agent, 'somebody') || ' waits for the ' || kind || ' ' || name FROM waiters ORDER BY ticket",
+                "SELECT ifnull(agent, 'somebody') || ' waits for the ' || kind || ' ' || name FROM waiters
+                 WHERE kind <> 'inbox' ORDER BY ticket",
             )?);
             Ok(busy)
         })?;

@@ -78,6 +78,8 @@ kinds! {
     PortTaken = "PORT_TAKEN", No;
     /// The range has no port left.
     PortsExhausted = "PORTS_EXHAUSTED", No;
+    /// The recipient has left too many messages unread.
+    InboxFull = "INBOX_FULL", No;
     /// The agent's work was already claimed by another, or it isn't dead.
     NotSalvageable = "NOT_SALVAGEABLE", No;
     /// Nobody is left who could send what was waited for.

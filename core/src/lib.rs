@@ -108,7 +108,7 @@ pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_line
 pub use guard::{CommitCheck, Danger, Peer, StagedByOther};
 pub use identity::{Identity, IdentityPattern};
 pub use ids::{Random, SystemRandom};
-pub use inbox::{DirectMessage, Reach, Sent};
+pub use inbox::{DirectMessage, DirectMessageFilter, InboxFollower, Reach, Sent};
 pub use interrupt::interruptible;
 pub use life::{Holds, Liveness, Proof, ProofKind, SystemLiveness};
 pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, OnWait, Tie, Unlock};

@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::FileClaim;
 use crate::git::{self, WorkLeft};
 use crate::identity::{Identity, check_agent_id, in_project};
+use crate::inbox::{self, DirectMessage};
 use crate::life::Liveness;
 use crate::notes::{self, Note};
 use crate::sessions::{self, Session, SessionDetail, SessionStatus};
@@ -125,6 +126,8 @@ pub struct Briefing {
     pub item: SalvageItem,
     /// The same sessions, now the caller's.
     pub sessions: Vec<Session>,
+    /// Messages to the dead agent that it was never shown, oldest first. They stay its own, for the case that it returns.
+    pub unseen: Vec<DirectMessage>,
     /// All of it in words, several lines. It quotes what others wrote as they wrote it.
     pub text: String,
 }
@@ -197,8 +200,9 @@ impl Coordinator {
             claim.agent.clone_from(&item.agent);
             claim.agent_name.clone_from(&item.agent_name);
         });
-        let text = brief(&item, self.inner.db.inputs().clock.wall_ms());
-        Ok(Briefing { item, sessions: after, text })
+        let unseen = self.inner.db.read(|conn| inbox::unshown(conn, &item.agent, 0, BRIEF_LINES))?;
+        let text = brief(&item, &unseen, self.inner.db.inputs().clock.wall_ms());
+        Ok(Briefing { item, sessions: after, unseen, text })
     }
 
     /// Says that work taken over is finished: the sessions that came with it and are still active end as completed, with
@@ -672,7 +676,7 @@ pub(crate) fn ago(ms: i64) -> String {
 }
 
 /// The briefing in words.
-fn brief(item: &SalvageItem, now_ms: i64) -> String {
+fn brief(item: &SalvageItem, unseen: &[DirectMessage], now_ms: i64) -> String {
     let mut text = Brief(String::new());
     let name = if item.agent_name == item.agent {
         item.agent.clone()
@@ -713,6 +717,13 @@ fn brief(item: &SalvageItem, now_ms: i64) -> String {
             None if nothing => text.line(1, "Nothing uncommitted, stashed or unpushed."),
             None => {}
         }
+    }
+    if !unseen.is_empty() {
+        let from = |m: &DirectMessage| m.sender_name.clone().unwrap_or_else(|| "somebody".to_owned());
+        let lines: Vec<String> =
+            unseen.iter().map(|m| format!("[{}] {} ({})", from(m), m.text, ago(now_ms - m.at_ms))).collect();
+        text.line(0, "");
+        text.list(0, "Messages that it was never shown", &lines, false);
     }
     text.line(0, "");
     text.line(0, "Next:");

@@ -62,9 +62,9 @@ pub struct AgentCounts {
 pub struct Waiting {
     /// The agent, if the waiting call has one.
     pub agent: Option<String>,
-    /// What for: `lock` or `channel`.
+    /// What for: `lock`, `channel` or `inbox`.
     pub kind: String,
-    /// The lock, or the channel patterns that haven't delivered yet.
+    /// The lock, the channel patterns that haven't delivered yet, or the agent whose messages.
     pub name: String,
     /// Since when, in milliseconds since 1970.
     pub since_ms: i64,

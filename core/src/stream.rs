@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use crate::activity::{Activity, ActivityFollower};
 use crate::coordinator::Coordinator;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inbox::{DirectMessage, InboxFollower};
 use crate::notes::{Note, NoteFollower};
 use crate::subscription::{Event, Subscription};
 use crate::sync::Mutex;
@@ -30,6 +31,8 @@ pub enum Item {
     Note(Note),
     /// Of the log.
     Activity(Activity),
+    /// To the caller.
+    DirectMessage(DirectMessage),
 }
 
 /// What a [`Stream`] reads.
@@ -41,6 +44,8 @@ pub enum StreamSource {
     Notes(Box<NoteFollower>),
     /// The log.
     Activity(Box<ActivityFollower>),
+    /// Messages to the caller.
+    Inbox(Box<InboxFollower>),
 }
 
 impl StreamSource {
@@ -52,6 +57,8 @@ impl StreamSource {
             (StreamSource::Notes(source), false) => source.next_async(wait).await?.map(Item::Note),
             (StreamSource::Activity(source), true) => source.next(wait)?.map(Item::Activity),
             (StreamSource::Activity(source), false) => source.next_async(wait).await?.map(Item::Activity),
+            (StreamSource::Inbox(source), true) => source.next(wait)?.map(Item::DirectMessage),
+            (StreamSource::Inbox(source), false) => source.next_async(wait).await?.map(Item::DirectMessage),
         })
     }
 
@@ -61,12 +68,14 @@ impl StreamSource {
             StreamSource::Subscription(source, _) => source.take_read()?.map(Item::Event),
             StreamSource::Notes(source) => source.take_read().map(Item::Note),
             StreamSource::Activity(source) => source.take_read().map(Item::Activity),
+            StreamSource::Inbox(source) => source.take_read().map(Item::DirectMessage),
         })
     }
 
     fn close(self) -> Result<()> {
         match self {
             StreamSource::Subscription(source, _) => source.close(),
+            StreamSource::Inbox(source) => source.close(),
             StreamSource::Notes(_) | StreamSource::Activity(_) => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Who waits: one row for each wait that has begun, for a lock or for channels.
+//! Who waits: one row for each wait that has begun, for a lock, for channels or for messages to oneself.
 //!
 //! A waiter lives as long as its live file is held. Rows of the dead are removed by whoever meets them; until then
 //! they only cost a look.
@@ -15,6 +15,8 @@ use crate::wake::Topic;
 pub(crate) enum Kind {
     Lock,
     Channel,
+    /// Messages to the waiting agent.
+    Inbox,
 }
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
         match self {
             Self::Lock => "lock",
             Self::Channel => "channel",
+            Self::Inbox => "inbox",
         }
     }
 }
@@ -30,7 +33,7 @@ impl Kind {
 pub(crate) struct NewWaiter<'a> {
     pub(crate) scope: i64,
     pub(crate) kind: Kind,
-    /// The lock, or the channel patterns not delivered yet, comma-separated.
+    /// The lock; the channel patterns not delivered yet, comma-separated; or the agent's id.
     pub(crate) name: &'a str,
     pub(crate) agent: Option<&'a str>,
     /// The waiting handle's live file.
@@ -164,6 +167,14 @@ pub(crate) fn living_of_kind(tx: &Tx<'_>, kind: Kind) -> Result<Vec<Waiter>> {
     let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM waiters WHERE kind = ?1 ORDER BY ticket"))?;
     let found = statement.query_map([kind.as_str()], row)?.collect::<Result<_, _>>()?;
     living(tx, found)
+}
+
+/// Whether an agent waits for messages to it; the rows of those that died waiting are removed.
+pub(crate) fn waits_for_messages(tx: &Tx<'_>, agent: &str) -> Result<bool> {
+    let sql = format!("SELECT {COLUMNS} FROM waiters WHERE kind = 'inbox' AND agent = ?1 ORDER BY ticket");
+    let mut statement = tx.prepare_cached(&sql)?;
+    let found = statement.query_map([agent], row)?.collect::<Result<_, _>>()?;
+    Ok(!living(tx, found)?.is_empty())
 }
 
 /// The first living waiter for a lock; dead ones before it are removed.

@@ -31,6 +31,7 @@ from ._types import (
     ClaimedFiles,
     Conflict,
     Delivery,
+    DirectMessage,
     FileClaim,
     LockInfo,
     Note,
@@ -525,6 +526,16 @@ class AsyncPortDaddy(Notices, _native.AsyncClient):
             ),
             timeout,
         )
+
+    def follow_inbox(self, *, timeout: timedelta | float | None = None) -> AsyncFollow[DirectMessage]:
+        """Gives the caller's messages that were not shown yet, then each new one as it is sent, to `async for`. None is marked as
+        shown: that is for `inbox_shown`. Meanwhile those who send learn that the caller is woken. The loop ends when it is
+        closed, or `timeout` (seconds or a timedelta) has passed without one.
+
+        Raises NoAgentError, Store…Error, when it is first asked.
+        """
+        _native._seconds(timeout)
+        return AsyncFollow(self._follow_inbox, timeout)
 
     def follow_activity(
         self,

@@ -30,6 +30,7 @@ from ._types import (
     ClaimedFiles,
     Conflict,
     Delivery,
+    DirectMessage,
     FileClaim,
     LockInfo,
     Note,
@@ -442,6 +443,20 @@ class PortDaddy(Notices, _native.Client):
             after_seq=after_seq,
         )
         return Follow(stream, timeout)
+
+    def follow_inbox(self, *, timeout: timedelta | float | None = None) -> Follow[DirectMessage]:
+        """Gives the caller's messages that were not shown yet, then each new one as it is sent. None is marked as
+        shown: that is for `inbox_shown`. Meanwhile those who send learn that the caller is woken. The loop ends when it is
+        closed, or `timeout` (seconds or a timedelta) has passed without one.
+
+        >>> for message in pd.follow_inbox():
+        ...     print(message.sender_name, message.text)
+        ...     pd.inbox_shown(message.seq)
+
+        Raises NoAgentError, Store…Error.
+        """
+        _native._seconds(timeout)
+        return Follow(self._follow_inbox(), timeout)
 
     def follow_activity(
         self,

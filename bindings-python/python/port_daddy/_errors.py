@@ -75,6 +75,12 @@ class PortsExhaustedError(PortDaddyError):
     code: ClassVar[ErrorCode] = "PORTS_EXHAUSTED"
 
 
+class InboxFullError(PortDaddyError):
+    """The recipient has left too many messages unread."""
+
+    code: ClassVar[ErrorCode] = "INBOX_FULL"
+
+
 class NotSalvageableError(PortDaddyError):
     """The agent's work was already claimed by another, or it isn't dead."""
 
@@ -198,6 +204,7 @@ BY_CODE: dict[str, type[PortDaddyError]] = {
     "LEASE_LOST": LeaseLostError,
     "PORT_TAKEN": PortTakenError,
     "PORTS_EXHAUSTED": PortsExhaustedError,
+    "INBOX_FULL": InboxFullError,
     "NOT_SALVAGEABLE": NotSalvageableError,
     "OWNER_GONE": OwnerGoneError,
     "TIMEOUT": TimedOutError,
@@ -231,6 +238,7 @@ __all__ = [
     "LeaseLostError",
     "PortTakenError",
     "PortsExhaustedError",
+    "InboxFullError",
     "NotSalvageableError",
     "OwnerGoneError",
     "TimedOutError",

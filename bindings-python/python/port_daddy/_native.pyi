@@ -18,6 +18,7 @@ from ._types import (
     Check,
     ClaimList,
     ClaimedFiles,
+    DirectMessage,
     FileClaim,
     Json,
     LockInfo,
@@ -30,6 +31,7 @@ from ._types import (
     Restored,
     SalvageItem,
     SalvageList,
+    Sent,
     ServiceList,
     Session,
     SessionDetail,
@@ -277,6 +279,36 @@ class Client:
         Raises InvalidError for a path outside the caller's working tree, Store…Error.
         """
 
+    def send(self, agent: str, text: str) -> Sent:
+        """Sends a message to one agent, named by its id; or by a name or identity that one agent has: among those alive
+        before others, and among those of the caller's scope before others. Once this returns, it survives a power cut, and
+        waits until it is shown, 30 days at most. `reach` of the result says whether the agent will see it.
+
+        Raises InvalidError for a text that breaks a rule (1 byte to 64 KiB); NotFoundError, AmbiguousError for the
+        recipient; InboxFullError if 1,000 messages wait for it already; Store…Error.
+        """
+
+    def inbox(self) -> tuple[DirectMessage, ...]:
+        """The caller's messages that were not shown yet, oldest first; at most 100. Reading marks none as shown: that
+        is for `inbox_shown`.
+
+        Raises NoAgentError, Store…Error.
+        """
+
+    def inbox_shown(self, seq: int) -> None:
+        """Says that the caller's messages up to this place were shown. They are kept for 7 days, the newest 1,000, and
+        not given again.
+
+        Raises NoAgentError, Store…Error.
+        """
+
+    def direct_messages(self, *, limit: int | None = None) -> tuple[DirectMessage, ...]:
+        """The caller's newest messages, shown or not, oldest first. There are at most 20, or `limit`. Marks nothing.
+
+        Raises NoAgentError, Store…Error.
+        """
+
+    def _follow_inbox(self) -> Stream: ...
     def _lock(
         self,
         name: str,
@@ -793,6 +825,36 @@ class AsyncClient:
         Raises InvalidError for a path outside the caller's working tree, Store…Error.
         """
 
+    def send(self, agent: str, text: str) -> Coroutine[Any, Any, Sent]:
+        """Sends a message to one agent, named by its id; or by a name or identity that one agent has: among those alive
+        before others, and among those of the caller's scope before others. Once this returns, it survives a power cut, and
+        waits until it is shown, 30 days at most. `reach` of the result says whether the agent will see it.
+
+        Raises InvalidError for a text that breaks a rule (1 byte to 64 KiB); NotFoundError, AmbiguousError for the
+        recipient; InboxFullError if 1,000 messages wait for it already; Store…Error.
+        """
+
+    def inbox(self) -> Coroutine[Any, Any, tuple[DirectMessage, ...]]:
+        """The caller's messages that were not shown yet, oldest first; at most 100. Reading marks none as shown: that
+        is for `inbox_shown`.
+
+        Raises NoAgentError, Store…Error.
+        """
+
+    def inbox_shown(self, seq: int) -> Coroutine[Any, Any, None]:
+        """Says that the caller's messages up to this place were shown. They are kept for 7 days, the newest 1,000, and
+        not given again.
+
+        Raises NoAgentError, Store…Error.
+        """
+
+    def direct_messages(self, *, limit: int | None = None) -> Coroutine[Any, Any, tuple[DirectMessage, ...]]:
+        """The caller's newest messages, shown or not, oldest first. There are at most 20, or `limit`. Marks nothing.
+
+        Raises NoAgentError, Store…Error.
+        """
+
+    def _follow_inbox(self) -> Coroutine[Any, Any, AsyncStream]: ...
     def _lock(
         self,
         name: str,

@@ -24,6 +24,7 @@ ErrorCode = Literal[
     "LEASE_LOST",
     "PORT_TAKEN",
     "PORTS_EXHAUSTED",
+    "INBOX_FULL",
     "NOT_SALVAGEABLE",
     "OWNER_GONE",
     "TIMEOUT",
@@ -56,6 +57,7 @@ ErrorCode = Literal[
 - `LEASE_LOST`: A lease ended before its holder let go: expired, taken by force, or handed on after a death.
 - `PORT_TAKEN`: The requested port is assigned or in use.
 - `PORTS_EXHAUSTED`: The range has no port left.
+- `INBOX_FULL`: The recipient has left too many messages unread.
 - `NOT_SALVAGEABLE`: The agent's work was already claimed by another, or it isn't dead.
 - `OWNER_GONE`: Nobody is left who could send what was waited for.
 - `TIMEOUT`: The time given ran out.
@@ -509,6 +511,134 @@ class LineRange(Record):
     """The last line, which belongs to the range."""
 
 
+class Danger(Record):
+    """What a shell command would do to the work of others."""
+
+    __slots__ = ("command", "peers", "snapshot", "text")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("command", "command", ""),
+        ("peers", "peers", ""),
+        ("snapshot", "snapshot", ""),
+        ("text", "text", ""),
+    )
+
+    command: str
+    """The git command, `git reset --hard`."""
+    peers: tuple[Peer, ...]
+    """Who else is at work there."""
+    snapshot: Snapshot | None
+    """All that could be lost, as it was before."""
+    text: str
+    """What would happen to whose work and how to bring it back, in at most 600 characters. It quotes what others wrote.
+    """
+
+
+class Peer(Record):
+    """Another agent with a session in the same working tree, or repository."""
+
+    __slots__ = ("agent", "agent_name", "session", "purpose", "state", "same_worktree")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("agent", "agent", ""),
+        ("agent_name", "agent_name", ""),
+        ("session", "session", ""),
+        ("purpose", "purpose", ""),
+        ("state", "state", ""),
+        ("same_worktree", "same_worktree", ""),
+    )
+
+    agent: str
+    """Its agent."""
+    agent_name: str
+    """The agent's name for people, else its id."""
+    session: str
+    """The session."""
+    purpose: str
+    """What the session is for."""
+    state: AgentState
+    """How the agent is doing."""
+    same_worktree: bool
+    """Whether it works in the same working tree."""
+
+
+class Snapshot(Record):
+    """The files of a working tree as they were, tracked and untracked, under a private ref."""
+
+    __slots__ = ("name", "commit", "at")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("name", "name", ""),
+        ("commit", "commit", ""),
+        ("at_ms", "at", "moment"),
+    )
+
+    name: str
+    """The ref, `refs/port-daddy/…`."""
+    commit: str
+    """The commit that it points at."""
+    at: datetime
+    """When it was taken."""
+
+
+class DirectMessage(Record):
+    """A message to one agent."""
+
+    __slots__ = ("seq", "sender", "sender_name", "recipient", "text", "at", "shown")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("seq", "seq", ""),
+        ("sender", "sender", ""),
+        ("sender_name", "sender_name", ""),
+        ("recipient", "recipient", ""),
+        ("text", "text", ""),
+        ("at_ms", "at", "moment"),
+        ("shown_ms", "shown", "moment"),
+    )
+
+    seq: int
+    """Its place in the order of commits."""
+    sender: str | None
+    """Who sent it, if an agent did."""
+    sender_name: str | None
+    """The sender's name for people, else its id."""
+    recipient: str
+    """To whom."""
+    text: str
+    """What it says."""
+    at: datetime
+    """When it was sent."""
+    shown: datetime | None
+    """When it was shown to its recipient."""
+
+
+Reach = Literal["woken", "next_turn", "if_it_looks", "nobody"]
+"""Whether and when the recipient will see a message.
+
+- `woken`: It waits for messages at this moment.
+- `next_turn`: Its harness shows it on its next turn.
+- `if_it_looks`: It lives, and sees it if it looks.
+- `nobody`: It is dead, or has left.
+"""
+
+
+class Sent(Record):
+    """A message that was sent."""
+
+    __slots__ = ("message", "recipient_name", "reach", "gone")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("message", "message", ""),
+        ("recipient_name", "recipient_name", ""),
+        ("reach", "reach", ""),
+        ("gone_ms", "gone", "moment"),
+    )
+
+    message: DirectMessage
+    """The message."""
+    recipient_name: str
+    """The recipient's name for people, else its id."""
+    reach: Reach
+    """Whether the recipient will see it."""
+    gone: datetime | None
+    """Since when the recipient is dead, or silent after it left; none for one that lives."""
+
+
 class Proof(Record):
     """One proof of life, as stored."""
 
@@ -862,10 +992,11 @@ class ServiceList(Record):
 class Briefing(Record):
     """What an agent needs to go on with another's work."""
 
-    __slots__ = ("item", "sessions", "text")
+    __slots__ = ("item", "sessions", "unseen", "text")
     _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("item", "item", ""),
         ("sessions", "sessions", ""),
+        ("unseen", "unseen", ""),
         ("text", "text", ""),
     )
 
@@ -873,6 +1004,10 @@ class Briefing(Record):
     """The work as it was left: its sessions still name the dead agent."""
     sessions: tuple[Session, ...]
     """The same sessions, now the caller's."""
+    unseen: tuple[DirectMessage, ...]
+    """Messages to the dead agent that it was never shown, oldest first. They stay its own, for the case that it
+    returns.
+    """
     text: str
     """All of it in words, several lines. It quotes what others wrote as they wrote it."""
 
@@ -964,6 +1099,30 @@ SalvageState = Literal["open", "claimed", "completed", "dismissed", "returned"]
 - `dismissed`: It was given up.
 - `returned`: The agent was alive after all, or the work was given back to it.
 """
+
+
+class Written(Record):
+    """The last write of a file by an agent."""
+
+    __slots__ = ("path", "agent", "agent_name", "state", "at")
+    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("path", "path", ""),
+        ("agent", "agent", ""),
+        ("agent_name", "agent_name", ""),
+        ("state", "state", ""),
+        ("at_ms", "at", "moment"),
+    )
+
+    path: str
+    """The file, absolute and without symbolic links."""
+    agent: str
+    """Who wrote it."""
+    agent_name: str
+    """The agent's name for people, else its id."""
+    state: AgentState
+    """How the agent is doing."""
+    at: datetime
+    """When."""
 
 
 class Session(Record):
@@ -1203,9 +1362,9 @@ class Waiting(Record):
     agent: str | None
     """The agent, if the waiting call has one."""
     kind: str
-    """What for: `lock` or `channel`."""
+    """What for: `lock`, `channel` or `inbox`."""
     name: str
-    """The lock, or the channel patterns that haven't delivered yet."""
+    """The lock, the channel patterns that haven't delivered yet, or the agent whose messages."""
     since: datetime
     """Since when."""
     scope: str
@@ -1311,6 +1470,12 @@ __all__ = [
     "Ownership",
     "WorkLeft",
     "LineRange",
+    "Danger",
+    "Peer",
+    "Snapshot",
+    "DirectMessage",
+    "Reach",
+    "Sent",
     "Proof",
     "ProofKind",
     "LockInfo",
@@ -1330,6 +1495,7 @@ __all__ = [
     "SalvageItem",
     "SalvageList",
     "SalvageState",
+    "Written",
     "Session",
     "SessionDetail",
     "SessionList",

@@ -13,6 +13,7 @@ mod done;
 mod files;
 mod git;
 mod hook;
+mod inbox;
 mod lock;
 mod locks;
 mod log;
@@ -27,6 +28,7 @@ mod release;
 mod restore;
 mod run;
 mod salvage;
+mod send;
 mod session;
 mod sessions;
 mod setup;
@@ -82,6 +84,8 @@ commands! {
     "done" => done;
     "sub" => subscribe;
     "pub" => publish;
+    "send" => send;
+    "inbox" => inbox;
     "lock" => lock;
     "unlock" => unlock;
     "claim" => claim;
@@ -161,6 +165,8 @@ Files:
   git                  snapshots, restore, check: keep work safe from others' git
 
 Signals and locks:
+  send AGENT TEXT      Send a message to one agent
+  inbox                Read the messages to oneself, --watch to be woken by one
   channels             Channels, and clearing them
   with-lock NAME -- CMD  Run a command under a lock
   locks                Who holds what, and who waits

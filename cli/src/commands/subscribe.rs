@@ -14,7 +14,8 @@ use crate::output::{Mode, Outcome, Ui, escape, json_line};
 /// Wait for signals: one JSON a line, and the end once every pattern has delivered
 ///
 /// A subscription begins with the newest message of each channel (at most 24 hours old), so who comes late receives
-/// what was sent. In a pattern `*` stands for any characters; a comma separates several patterns.
+/// what was sent. In a pattern `*` stands for any characters; a comma separates several patterns. It ends on arrival, so that a harness can run it in the
+/// background and be woken by that.
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
   pd sub payments:schema

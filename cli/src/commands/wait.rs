@@ -10,6 +10,8 @@ use crate::exit_code::{DONE, Exit};
 use crate::output::{Outcome, escape};
 
 /// Wait until something listens on the ports of these identities
+///
+/// It ends when they all do, so that a harness can run it in the background and be woken by that.
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
   pd wait payments:api

@@ -12,6 +12,7 @@ mod help;
 mod hook;
 mod hook_day;
 mod hostile;
+mod inbox;
 mod locks;
 mod mcp;
 mod notes;

@@ -42,6 +42,7 @@ fn child() {
         "open" => {}
         "note" => note(&pd, "the child's").unwrap(),
         "publish" => pd.publish("ready", &json!(1), &Publish::default()).map(|_| ()).unwrap(),
+        "send" => pd.send("parent", "hello").map(|_| ()).unwrap(),
         "lock" => pd.lock("m", &LockOptions::default()).unwrap().unwrap().leave(),
         "backup" => pd.backup(role.db.with_file_name("backup"), &Backup::default()).map(|_| ()).unwrap(),
         "restore" => pd.restore(role.db.with_file_name("backup"), &Restore::default()).map(|_| ()).unwrap(),
@@ -102,6 +103,28 @@ fn a_wake_that_is_never_sent_is_made_good() {
         let subscriber = scope.spawn(move || subscription.next(&Wait::at_most(LONG)).unwrap());
         assert!(!armed(&store, "publish", "committed=kill").ended());
         assert!(subscriber.join().unwrap().is_some(), "nobody looked without being woken");
+    });
+}
+
+#[test]
+fn a_direct_message_whose_sender_dies_is_there_whole_or_not_at_all() {
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    note(&pd, "here").unwrap();
+    assert!(!armed(&store, "send", "in-transaction=kill").ended());
+    assert!(pd.inbox().unwrap().is_empty());
+    assert!(!armed(&store, "send", "committed=kill").ended());
+    assert_eq!(pd.inbox().unwrap().len(), 1);
+    if without_tick("who is killed before it wakes wakes nobody") {
+        return;
+    }
+    pd.inbox_shown(i64::MAX).unwrap();
+    let mut follower = pd.follow_inbox_from().unwrap();
+    assert!(follower.next(&Wait::at_most(Duration::from_millis(1))).unwrap().is_none());
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(move || follower.next(&Wait::at_most(LONG)).unwrap());
+        assert!(!armed(&store, "send", "committed=kill").ended());
+        assert!(watcher.join().unwrap().is_some(), "nobody looked without being woken");
     });
 }
 

@@ -12,6 +12,7 @@ mod faults;
 mod files;
 #[cfg(target_os = "linux")]
 mod fork;
+mod inbox;
 #[cfg(unix)]
 mod interrupt;
 mod locks;

@@ -37,6 +37,7 @@ fn typescript(model: &Model) -> Language {
         own_words: &[
             ("follow_notes", "gives an iterable instead of calling a function"),
             ("follow_activity", "gives an iterable instead of calling a function"),
+            ("follow_inbox", "gives an iterable instead of calling a function"),
             ("with_lock", "a function throws or rejects instead of panicking"),
         ],
     }
@@ -54,6 +55,7 @@ fn python(model: &Model) -> Language {
             ("ack", "a method of the subscription"),
             ("close", "written in Python"),
             ("follow_activity", "written in Python"),
+            ("follow_inbox", "written in Python"),
             ("follow_notes", "written in Python"),
             ("lock", "written in Python"),
             ("session", "written in Python"),

@@ -47,6 +47,28 @@ CREATE TABLE direct_messages (
 ) STRICT;
 CREATE INDEX direct_messages_by_recipient ON direct_messages (recipient, seq);
 CREATE INDEX direct_messages_to_show ON direct_messages (recipient, seq) WHERE shown_ms IS NULL;
+CREATE INDEX direct_messages_by_shown ON direct_messages (shown_ms) WHERE shown_ms IS NOT NULL;
+
+-- `waiters` once more, with who waits for messages to itself. Nobody waits across a migration, but tickets never come twice:
+-- the count goes on.
+UPDATE sqlite_sequence SET name = 'waiters before' WHERE name = 'waiters';
+DROP TABLE waiters;
+CREATE TABLE waiters (
+    ticket   INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope    INTEGER NOT NULL REFERENCES scopes (id),
+    kind     TEXT NOT NULL CHECK (kind IN ('lock', 'channel', 'inbox')),
+    name     TEXT NOT NULL,     -- the lock; the channel patterns not delivered yet, comma-separated; or the agent's id
+    agent    TEXT,
+    live     TEXT NOT NULL,     -- its live file: it waits as long as that is held
+    alone    INTEGER NOT NULL,  -- 1: its agent does nothing else meanwhile (a shell command)
+    holds    TEXT NOT NULL,     -- tokens that can't be released before this wait ends, comma-separated
+    ttl_ms   INTEGER,
+    purpose  TEXT,
+    since_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX waiters_by_name ON waiters (kind, scope, name, ticket);
+CREATE INDEX waiters_by_agent ON waiters (agent);
+UPDATE sqlite_sequence SET name = 'waiters' WHERE name = 'waiters before';
 
 -- Whose a stash entry is.
 CREATE TABLE stashes (
