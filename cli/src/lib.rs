@@ -10,6 +10,7 @@ mod exit_code;
 #[doc(hidden)]
 pub mod fuzzing;
 mod output;
+mod view;
 
 use std::process::ExitCode;
 

@@ -71,6 +71,7 @@ mod locks;
 mod messages;
 mod notes;
 mod origin;
+mod overview;
 mod pattern;
 mod ports;
 mod salvage;
@@ -96,7 +97,9 @@ pub use coordinator::{Coordinator, Options, ScopeChoice};
 pub use db::Progress;
 pub use doctor::{Check, Examination, doctor, examine};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
-pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, FileClaim, Owner, Ownership};
+pub use files::{
+    ClaimFiles, ClaimFilter, ClaimList, ClaimOverlap, ClaimedFiles, Conflict, FileClaim, Owner, Ownership,
+};
 pub use fork::Fork;
 pub use git::WorkLeft;
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
@@ -109,6 +112,7 @@ pub use life::{Holds, Liveness, Proof, ProofKind, SystemLiveness};
 pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, OnWait, Tie, Unlock};
 pub use messages::{ChannelFilter, ChannelInfo, ChannelList, Message, MessageFilter, Publish, Published};
 pub use notes::{NewNote, Note, NoteFilter, NoteFollower, NoteList, WrittenNote};
+pub use overview::{Overview, OverviewFilter, OverviewTotals};
 pub use pattern::ChannelPattern;
 pub use ports::{ClaimPort, PortClaim, PortListener, Release, ServiceFilter, ServiceList};
 pub use salvage::{Briefing, SalvageFilter, SalvageItem, SalvageList, SalvageState};

@@ -1,7 +1,7 @@
 //! One file per command: its arguments, one call of the library, and what it prints.
 
 mod agent;
-mod agents;
+pub(crate) mod agents;
 mod backup;
 mod begin;
 mod bench;
@@ -13,7 +13,7 @@ mod done;
 mod files;
 mod lock;
 mod locks;
-mod log;
+pub(crate) mod log;
 mod man;
 mod note;
 mod notes;
@@ -28,6 +28,7 @@ mod session;
 mod sessions;
 mod status;
 mod subscribe;
+mod top;
 mod unlock;
 mod wait;
 mod who_owns;
@@ -98,6 +99,7 @@ commands! {
     "salvage" => salvage;
     "log" => log filters;
     "status" => status;
+    "top" => top;
     "doctor" => doctor;
     "backup" => backup;
     "restore" => restore;
@@ -165,6 +167,7 @@ Ports:
 The whole:
   log                  What happened
   status               The state of everything
+  top                  The same, live on the terminal
   doctor               Check the installation, and mend it with --fix
   backup FILE          Copy the database while others write
   restore FILE         Put a backup in its place
