@@ -15,6 +15,7 @@ use portdaddy_core::{Coordinator, Error, ErrorKind, Overview, OverviewFilter, Wa
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::layout::Rect;
 
 use super::model::{self, PANES, Pane};
 use super::screen::{Frame, Screen};
@@ -115,7 +116,11 @@ pub(crate) fn run(pd: &Coordinator, mut all: bool, colour: bool) -> Outcome {
                 Pressed::Seen => {}
             },
             Ok(Event::Anew) => {
-                let _ = TTY.drawing(|| terminal.clear());
+                // Clears it. `clear` would ask the terminal where its cursor is, and the answer would come as keys.
+                let _ = TTY.drawing(|| {
+                    let size = terminal.size()?;
+                    terminal.resize(Rect::new(0, 0, size.width, size.height))
+                });
             }
             Ok(Event::Changed) => due = true,
             Ok(Event::Gone) | Err(RecvTimeoutError::Disconnected) => return Err(Failure::BrokenPipe),

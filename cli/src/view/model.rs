@@ -48,6 +48,9 @@ pub(crate) const PANES: usize = 6;
 /// All panes. Ages are counted up to `now`.
 pub(crate) fn panes(seen: &Overview, now: i64) -> Outcome<[Pane; PANES]> {
     let totals = &seen.totals;
+    // Rows that stay where they are: who called last is said in each.
+    let mut agents: Vec<_> = seen.agents.iter().collect();
+    agents.sort_by_key(|a| (a.state == AgentState::Dead, a.registered_ms, &a.id));
     let mut claims: Vec<_> = seen.conflicts.iter().rev().map(|c| overlap(c)).collect();
     claims.extend(seen.claims.iter().map(|c| claim(c, now)));
     let conflicts = match totals.conflicts {
@@ -61,7 +64,7 @@ pub(crate) fn panes(seen: &Overview, now: i64) -> Outcome<[Pane; PANES]> {
     };
     let pane = |title, total, about, rows| Pane { title, about, rows, total, is_log: false };
     Ok([
-        pane("agents", totals.agents, String::new(), seen.agents.iter().map(|a| agent(a, seen, now)).collect()),
+        pane("agents", totals.agents, String::new(), agents.into_iter().map(|a| agent(a, seen, now)).collect()),
         pane("sessions", totals.sessions, String::new(), seen.sessions.iter().map(|s| session(s, now)).collect()),
         pane("locks", totals.locks, waiting, seen.locks.iter().map(|l| lock(l, now)).collect()),
         pane("claims", totals.claims, conflicts, claims),
@@ -87,6 +90,11 @@ fn cell(text: impl AsRef<str>, tone: Tone) -> Cell {
         None => escape(text).into_owned(),
     };
     Cell { text, tone }
+}
+
+/// As wide for 3 seconds as for 30, so that what follows stays where it is.
+fn age(ms: i64) -> Cell {
+    cell(format!("{:>3}", length(ms)), Tone::Faint)
 }
 
 fn plain(text: impl AsRef<str>) -> Cell {
@@ -117,7 +125,7 @@ fn agent(agent: &Agent, seen: &Overview, now: i64) -> Vec<Cell> {
         plain(&agent.id),
         plain(agent.name.as_deref().unwrap_or("-")),
         plain(agent.identity.as_deref().unwrap_or("-")),
-        cell(length(now - agent.seen_ms), Tone::Faint),
+        age(now - agent.seen_ms),
         last,
     ]
 }
@@ -128,7 +136,7 @@ fn session(session: &Session, now: i64) -> Vec<Cell> {
     vec![
         plain(&session.agent_name),
         plain(&session.id),
-        cell(length(now - session.started_ms), Tone::Faint),
+        age(now - session.started_ms),
         plain(session.phase.as_deref().unwrap_or("-")),
         cell(notes, Tone::Faint),
         plain(&session.purpose),
@@ -149,7 +157,7 @@ fn lock(lock: &LockInfo, now: i64) -> Vec<Cell> {
     vec![
         plain(&lock.name),
         cell(format!("{} ({})", lock.agent_name, life_word(lock.holder_state)), tone_of(lock.holder_state)),
-        cell(length(now - lock.since_ms), Tone::Faint),
+        age(now - lock.since_ms),
         cell(about.join("; "), tone),
     ]
 }

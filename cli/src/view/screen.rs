@@ -241,3 +241,91 @@ pub(crate) fn plain(buffer: &Buffer) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::super::model::Cell;
+    use super::*;
+
+    fn panes(rows: usize) -> [Pane; PANES] {
+        std::array::from_fn(|index| Pane {
+            title: ["agents", "sessions", "locks", "claims", "ports", "timeline"][index],
+            about: String::new(),
+            rows: (0..rows)
+                .map(|n| {
+                    let texts =
+                        [format!("row{n}"), "漢字".repeat(n % 9), "e\u{301}\u{200d}👩‍👩‍👧".to_owned(), "x".repeat(300)];
+                    texts.into_iter().map(|text| Cell { text, tone: Tone::Good }).collect()
+                })
+                .collect(),
+            total: rows as u64,
+            is_log: index == PANES - 1,
+        })
+    }
+
+    fn draw(screen: &mut Screen, panes: &[Pane; PANES], columns: u16, rows: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
+        let frame = Frame { header: "header 漢字", trouble: None };
+        terminal
+            .draw(|f| {
+                let area = f.area();
+                screen.draw(f.buffer_mut(), area, &frame, panes);
+            })
+            .unwrap();
+        plain(terminal.backend().buffer())
+    }
+
+    #[test]
+    fn every_size_is_drawn_within_its_bounds() {
+        for count in [0, 1, 50] {
+            let panes = panes(count);
+            for columns in 1..=90 {
+                for rows in 1..=30 {
+                    for help in [false, true] {
+                        let mut screen = Screen { help, focus: usize::from(rows) % PANES, ..Screen::new(true) };
+                        screen.scroll(&panes, isize::from(rows as i16) * 7 - 60);
+                        let text = draw(&mut screen, &panes, columns, rows);
+                        assert_eq!(text.lines().count(), usize::from(rows));
+                        assert!(
+                            text.lines().all(|line| line.width() <= usize::from(columns)),
+                            "{columns}x{rows}:\n{text}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn twenty_columns_and_five_rows_still_say_something() {
+        let mut screen = Screen::new(false);
+        let text = draw(&mut screen, &panes(3), 20, 5);
+        assert!(text.contains("> AGENTS 3") && text.contains("row0") && text.contains("q quit"), "{text}");
+    }
+
+    #[test]
+    fn a_list_scrolls_from_its_first_row_and_a_log_from_its_last() {
+        let (mut screen, panes) = (Screen::new(false), panes(50));
+        assert!(draw(&mut screen, &panes, 80, 10).contains("rows 1-7 of 50"));
+        screen.scroll(&panes, 1 << 20);
+        assert!(draw(&mut screen, &panes, 80, 10).contains("rows 44-50 of 50"));
+        screen.scroll(&panes, -1);
+        assert!(draw(&mut screen, &panes, 80, 10).contains("rows 43-49 of 50"));
+        screen.next_pane(true);
+        assert!(draw(&mut screen, &panes, 80, 10).contains("rows 44-50 of 50"));
+        screen.scroll(&panes, -3);
+        assert!(draw(&mut screen, &panes, 80, 10).contains("rows 41-47 of 50"));
+    }
+
+    #[test]
+    fn all_rows_that_there_is_room_for_are_given_away() {
+        for count in [0, 1, 3, 50] {
+            let heights = shares(&panes(count), 2, 22);
+            assert_eq!(heights.iter().sum::<usize>(), 22 - PANES, "{count}: {heights:?}");
+        }
+        assert!(shares(&panes(50), 2, 22)[2] > shares(&panes(50), 0, 22)[2], "the pane in focus gets more");
+    }
+}

@@ -17,4 +17,5 @@ mod salvage;
 mod seed;
 mod sessions;
 mod signals;
+mod top;
 mod whole;
