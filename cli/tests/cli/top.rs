@@ -164,6 +164,7 @@ macro_rules! assert_screen {
     ($screen:expr, $($expected:tt)*) => {
         insta::with_settings!({filters => vec![
             (r"session-[0-9a-z]{5}", "session-IDIDI"),
+            (r"\S*/pd-test-\w{6}", "/tmp/pd-test-RANDOM"),
             (r"\d\d:\d\d:\d\d", "HH:MM:SS"),
             (r" ?\b\d{1,2}s\b", " Ns"),
         ]}, { insta::assert_snapshot!($screen, $($expected)*) })
@@ -191,7 +192,7 @@ fn a_screen_of_80_by_24() {
      claim     src/web/**            Frontend, Ns
      forced    src/types/*.ts        Frontend, Ns
     - PORTS 1 ----------------------------------------------------------------------
-     3999  payments:frontend  idle  Frontend, /tmp/pd-test-UeIb0i/work
+     3999  payments:frontend  idle  Frontend, /tmp/pd-test-RANDOM/work
     - TIMELINE 13 (rows 10-13 of 13) -----------------------------------------------
      HH:MM:SS  lock.grant  Backend API        took db-migrations
      HH:MM:SS  lock.wait   Integration Tests  waits for db-migrations, held by back…
@@ -222,7 +223,7 @@ fn a_screen_of_120_by_40() {
      claim     src/web/**            Frontend, Ns
      forced    src/types/*.ts        Frontend, Ns
     - PORTS 1 --------------------------------------------------------------------------------------------------------------
-     3999  payments:frontend  idle  Frontend, /tmp/pd-test-QiEgqe/work
+     3999  payments:frontend  idle  Frontend, /tmp/pd-test-RANDOM/work
     - TIMELINE 13 ----------------------------------------------------------------------------------------------------------
      HH:MM:SS  agent.register  Backend API        registered backend as payments:backend
      HH:MM:SS  agent.register  Frontend           registered frontend as payments:frontend
@@ -291,7 +292,7 @@ fn status_prints_the_same_picture() {
       forced    src/types/*.ts        Frontend, Ns
 
     PORTS
-      3999  payments:frontend  idle  Frontend, /tmp/pd-test-xL2TzO/work
+      3999  payments:frontend  idle  Frontend, /tmp/pd-test-RANDOM/work
     "#);
     let (status, top) = (place.json(&["status"]), place.json(&["top"]));
     assert_eq!(status["agents"]["active"], 3);
