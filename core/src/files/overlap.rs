@@ -373,19 +373,24 @@ pub(crate) fn standing(
     while let Some(row) = rows.next()? {
         all.push((Candidate::new(Stored::read(row)?), row.get(15)?, row.get(16)?));
     }
-    // Whoever lies at or above a claim, by the directory or path with which its pattern begins.
-    let (mut by_prefix, mut by_place): (HashMap<(&str, &str), Vec<usize>>, HashMap<&str, Vec<usize>>) =
-        Default::default();
+    // Who begins where: by the directory or path with which a pattern begins, and by session, whose own claims never count.
+    type Beginnings<'a, K> = HashMap<K, HashMap<&'a str, Vec<usize>>>;
+    let mut by_prefix: Beginnings<'_, (&str, &str)> = HashMap::new();
+    let mut by_place: Beginnings<'_, &str> = HashMap::new();
     for (index, (claim, prefix, place)) in all.iter().enumerate() {
+        let session = claim.claim.session.as_str();
         if !claim.repository.is_empty() {
-            by_prefix.entry((&claim.repository, whole(prefix))).or_default().push(index);
+            let key = (claim.repository.as_str(), whole(prefix));
+            by_prefix.entry(key).or_default().entry(session).or_default().push(index);
         }
-        by_place.entry(whole(place)).or_default().push(index);
+        by_place.entry(whole(place)).or_default().entry(session).or_default().push(index);
     }
     let (mut looks, mut left, mut met) = (MOST_LOOKED_AT, MOST_COMPARED, BTreeSet::new());
     'all: for (index, (claim, prefix, place)) in all.iter().enumerate().rev() {
+        let session = claim.claim.session.as_str();
         let near = at_and_above(whole(prefix)).filter_map(|p| by_prefix.get(&(claim.repository.as_str(), p)));
-        for other in near.chain(at_and_above(whole(place)).filter_map(|p| by_place.get(p))).flatten() {
+        let near = near.chain(at_and_above(whole(place)).filter_map(|p| by_place.get(p)));
+        for other in near.flatten().filter(|(theirs, _)| **theirs != session).flat_map(|(_, claims)| claims) {
             if looks == 0 || left == 0 || met.len() == MOST_STANDING {
                 break 'all;
             }
@@ -393,7 +398,7 @@ pub(crate) fn standing(
             let (older, newer) = ((*other).min(index), (*other).max(index));
             let theirs = &all[*other].0;
             let wanted = scope.is_none_or(|s| s == claim.scope || s == theirs.scope);
-            if !wanted || theirs.claim.session == claim.claim.session || met.contains(&(older, newer)) {
+            if !wanted || met.contains(&(older, newer)) {
                 continue;
             }
             let (first, second) = (&all[older].0, &all[newer].0);
@@ -567,6 +572,41 @@ mod tests {
         }
         assert!(met > 1_000, "the patterns are such that many meet: {met}");
         assert!(spared > 10_000, "and that many need no look: {spared}");
+    }
+
+    #[test]
+    fn standing_claims_meet_where_comparing_each_with_each_says_so() {
+        let conn = database();
+        conn.execute_batch(
+            "INSERT INTO boots VALUES (1, 'boot', 0);
+             INSERT INTO sessions (id, scope, agent, purpose, status, started_ms, seq)
+             VALUES ('session-b', 1, 'b', 'p', 'active', 0, 2);",
+        )
+        .unwrap();
+        for i in 0..120 {
+            let tree = TREES[i % TREES.len()];
+            let (ground, item) = planned(tree, &random_text(tree.1 == "/"));
+            store(&conn, &ground, &item);
+        }
+        conn.execute_batch("UPDATE claims SET session = 'session-b' WHERE id % 3 = 0").unwrap();
+        let mut every = Nearby::new(&conn);
+        every.ask("true", "", []).unwrap();
+        let name = |c: &FileClaim| format!("{} {} {}", c.session, c.root, c.pattern);
+        let mut by_scan: Vec<String> = Vec::new();
+        for (i, newer) in every.found.iter().enumerate() {
+            for older in every.found[..i].iter().filter(|o| o.claim.session != newer.claim.session) {
+                if newer.meets(older).is_some() {
+                    by_scan.push(format!("{} / {}", name(&older.claim), name(&newer.claim)));
+                }
+            }
+        }
+        let now = Now { wall_ms: 0, awake_ms: 0, boot: 1 };
+        let (claims, overlaps) = standing(&conn, None, now, &crate::life::SystemLiveness::new("/nonexistent")).unwrap();
+        let by_look: Vec<String> =
+            overlaps.iter().map(|o| format!("{} / {}", name(&o.first), name(&o.second))).collect();
+        assert_eq!((claims.len(), by_look.len()), (120, by_scan.len().min(MOST_STANDING)));
+        assert!(by_look.iter().all(|pair| by_scan.contains(pair)));
+        assert!(by_scan.len() > 100, "many meet: {}", by_scan.len());
     }
 
     #[test]

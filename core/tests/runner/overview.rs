@@ -13,7 +13,8 @@ fn session(pd: &Coordinator, purpose: &str, files: &[&str]) {
 #[test]
 fn one_look_shows_everything_of_a_scope() {
     let store = TempStore::running();
-    let (a, b) = (store.open("a"), store.open("b"));
+    let repository = store.repository("shop");
+    let (a, b) = (store.open_in("a", &repository), store.open_in("b", &repository));
     session(&a, "A", &["src/api/**", "docs/x.md"]);
     session(&b, "B", &["src/api/pay.ts", "docs/y.md"]);
     let _lock = a.lock("l", &LockOptions::default()).unwrap().unwrap();
@@ -29,7 +30,7 @@ fn one_look_shows_everything_of_a_scope() {
     assert_eq!((totals.conflicts, totals.ports), (1, 1));
     let conflict = &seen.conflicts[0];
     assert_eq!((conflict.first.pattern.as_str(), conflict.second.agent.as_str()), ("src/api/**", "b"));
-    assert!(conflict.witness.ends_with("src/api/pay.ts") && conflict.same_worktree);
+    assert!(conflict.witness == "src/api/pay.ts" && conflict.same_worktree);
     assert_eq!((seen.locks[0].agent.as_str(), seen.notes[0].text.as_str()), ("a", "hello"));
     assert!(seen.activity.windows(2).all(|two| two[0].seq < two[1].seq));
     assert_eq!(seen.status.sessions, 3, "counts are of the whole");
