@@ -13,6 +13,7 @@ mod hook;
 mod mcp;
 mod output;
 mod setup;
+mod view;
 
 use std::process::ExitCode;
 

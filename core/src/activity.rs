@@ -28,6 +28,8 @@ const PRUNED_AT_ONCE: i64 = 2 * PRUNED_EVERY;
 const LISTED: usize = 50;
 const MOST_LISTED: usize = 100_000;
 const BATCH: usize = 256;
+/// Entries that a glance looks at to find those of its scope.
+const GLANCED_AT: usize = 5_000;
 
 /// One thing that was done.
 #[derive(Clone, Debug, Serialize)]
@@ -232,7 +234,16 @@ fn entry(r: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry { activity, scope: r.get(6)? })
 }
 
+/// The newest entries, oldest first, if they lie among the newest of all.
+pub(crate) fn glance(inner: &Inner, conn: &Connection, filter: &ActivityFilter) -> Result<Vec<Activity>> {
+    Ok(list_among(inner, conn, filter, GLANCED_AT)?.entries)
+}
+
 fn list(inner: &Inner, conn: &Connection, filter: &ActivityFilter) -> Result<ActivityList> {
+    list_among(inner, conn, filter, usize::MAX)
+}
+
+fn list_among(inner: &Inner, conn: &Connection, filter: &ActivityFilter, most: usize) -> Result<ActivityList> {
     let limit = filter.limit.unwrap_or(LISTED).min(MOST_LISTED);
     let here = inner.known_scope_row(conn)?;
     let after = filter.after_seq.unwrap_or(0);
@@ -242,9 +253,12 @@ fn list(inner: &Inner, conn: &Connection, filter: &ActivityFilter) -> Result<Act
     let mut rows = statement.query((after, &filter.agent))?;
     let mut list = ActivityList { entries: Vec::new(), elsewhere: 0 };
     let mut names = Named::default();
+    let mut looked = 0;
     while list.entries.len() < limit
+        && looked < most
         && let Some(row) = rows.next()?
     {
+        looked += 1;
         if !filter.matches(row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?)
             || filter.since_ms.is_some_and(|since| row.get::<_, i64>(1).is_ok_and(|at| at < since))
         {

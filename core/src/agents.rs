@@ -584,6 +584,29 @@ fn exists(conn: &Connection, id: &str) -> Result<bool> {
     Ok(conn.prepare_cached("SELECT 1 FROM agents WHERE id = ?1")?.exists([id])?)
 }
 
+/// The agents that haven't left and are seen in a scope, or in any, alive ones first: so many, and how many there are.
+pub(crate) fn present(
+    conn: &Connection,
+    scope: Option<i64>,
+    limit: usize,
+    now: Now,
+    liveness: &dyn life::Liveness,
+) -> Result<(Vec<Agent>, u64)> {
+    let ids: Vec<String> = conn
+        .prepare_cached(
+            "SELECT a.id FROM agents a WHERE a.state <> 'left'
+                AND (?1 IS NULL OR a.scope = ?1 OR EXISTS (SELECT 1 FROM sessions x WHERE x.agent = a.id
+                                                           AND x.status = 'active' AND x.scope = ?1))
+                AND (a.state <> 'dead' OR a.died_ms >= ?2
+                     OR EXISTS (SELECT 1 FROM sessions x WHERE x.agent = a.id AND x.status = 'active'))
+             ORDER BY a.state = 'dead', a.seen_ms DESC, a.id",
+        )?
+        .query_map((scope, now.wall_ms - FORGOTTEN_AFTER_MS), |r| r.get(0))?
+        .collect::<Result<_, _>>()?;
+    let listed = ids.iter().take(limit).map(|id| load_by_id(conn, id, now, liveness)).collect::<Result<_>>()?;
+    Ok((listed, ids.len() as u64))
+}
+
 /// What the rules say of an agent that is thought to live; none for one that is known to be dead, gone or unknown.
 pub(crate) fn verdict(conn: &Connection, id: &str, now: Now, liveness: &dyn life::Liveness) -> Result<Option<Verdict>> {
     let row: Option<(i64, i64, bool)> = conn

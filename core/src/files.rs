@@ -23,7 +23,7 @@ use crate::glob::{FilePattern, LineRange, relative_to, split_lines};
 use crate::scope::Place;
 use crate::sessions::{self, Session};
 
-pub(crate) use overlap::{Apart, Overlap, with_witnesses};
+pub(crate) use overlap::{Apart, Overlap, standing, with_witnesses};
 use overlap::{Nearby, Shape, stored_path};
 
 /// Patterns in one call.
@@ -75,6 +75,23 @@ pub struct Conflict {
     pub same_worktree: bool,
     /// How the other's agent is doing.
     pub holder_state: AgentState,
+}
+
+/// Two claims of different sessions that overlap.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClaimOverlap {
+    /// The older claim.
+    pub first: FileClaim,
+    /// How its agent is doing. A dead agent's claim blocks nobody.
+    pub first_state: AgentState,
+    /// The newer claim.
+    pub second: FileClaim,
+    /// How its agent is doing.
+    pub second_state: AgentState,
+    /// A path that both match, relative to the root of the newer one where it lies there; whether it exists is not looked at.
+    pub witness: String,
+    /// False where they stand in different working trees or clones: a merge ahead, not an overwrite.
+    pub same_worktree: bool,
 }
 
 /// What to claim.

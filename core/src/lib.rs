@@ -73,6 +73,7 @@ mod messages;
 mod news;
 mod notes;
 mod origin;
+mod overview;
 mod pattern;
 mod ports;
 mod salvage;
@@ -101,7 +102,9 @@ pub use coordinator::{Coordinator, Options, ScopeChoice};
 pub use db::Progress;
 pub use doctor::{Check, Examination, doctor, examine};
 pub use error::{Error, ErrorClass, ErrorKind, Result};
-pub use files::{ClaimFiles, ClaimFilter, ClaimList, ClaimedFiles, Conflict, FileClaim, Owner, Ownership};
+pub use files::{
+    ClaimFiles, ClaimFilter, ClaimList, ClaimOverlap, ClaimedFiles, Conflict, FileClaim, Owner, Ownership,
+};
 pub use fork::Fork;
 pub use git::{GitHook, WorkLeft};
 pub use glob::{FilePattern, LineRange, existing_witness, relative_to, split_lines};
@@ -115,6 +118,7 @@ pub use locks::{Lock, LockFilter, LockInfo, LockList, LockOptions, LockWaiter, O
 pub use messages::{ChannelFilter, ChannelInfo, ChannelList, Message, MessageFilter, Publish, Published, Signal};
 pub use news::{Colleague, LeftWork, News, NewsFilter, Overlapped};
 pub use notes::{NewNote, Note, NoteFilter, NoteFollower, NoteList, WrittenNote};
+pub use overview::{Overview, OverviewFilter, OverviewTotals};
 pub use pattern::ChannelPattern;
 pub use ports::{ClaimPort, PortClaim, PortListener, Release, ServiceFilter, ServiceList};
 pub use salvage::{Briefing, SalvageFilter, SalvageItem, SalvageList, SalvageState};

@@ -273,7 +273,7 @@ impl NoteFollower {
 }
 
 /// What followers sleep on.
-fn topic() -> Topic {
+pub(crate) fn topic() -> Topic {
     Topic::of(&["notes"])
 }
 
@@ -319,6 +319,16 @@ pub(crate) fn newest_of_session(conn: &Connection, session: &str, limit: usize) 
 const NOTES: &str = "SELECT n.seq, n.session, n.agent, coalesce(a.name, n.agent), n.type, n.text, o.name, n.at_ms
  FROM notes n CROSS JOIN sessions s ON s.id = n.session CROSS JOIN scopes o ON o.id = n.scope
       LEFT JOIN agents a ON a.id = n.agent";
+
+/// The newest notes of a scope, or of all, oldest first.
+pub(crate) fn newest(conn: &Connection, scope: Option<i64>, limit: usize) -> Result<Vec<Note>> {
+    let wanted = if scope.is_some() { "n.scope = ?1" } else { "?1 IS NULL" };
+    let sql = format!("{NOTES} WHERE {wanted} ORDER BY n.seq DESC LIMIT ?2");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut notes: Vec<Note> = statement.query_map((scope, limit as i64), Note::read)?.collect::<Result<_, _>>()?;
+    notes.reverse();
+    Ok(notes)
+}
 
 impl Note {
     fn read(row: &Row<'_>) -> rusqlite::Result<Note> {

@@ -381,7 +381,7 @@ impl Coordinator {
 
 impl Inner {
     /// What `ports.worktree` holds for a call from here.
-    fn worktree_key(&self, shared: bool) -> String {
+    pub(crate) fn worktree_key(&self, shared: bool) -> String {
         match &self.place.repository {
             Some(repository) if !shared => repository.worktree.display().to_string(),
             _ => String::new(),
@@ -545,6 +545,23 @@ impl Assigned {
     }
 }
 
+/// The ports that a look at a scope shows, or one at all: so many, and how many there are. Nobody has looked at them yet.
+pub(crate) fn assigned_in(
+    conn: &Connection,
+    scope: Option<i64>,
+    worktree: &str,
+    limit: usize,
+) -> Result<(Vec<PortClaim>, u64)> {
+    let mut names = Names::default();
+    let shown: Vec<Assigned> = rows(conn)?
+        .into_iter()
+        .filter(|row| scope.is_none_or(|s| s == row.scope) || row.worktree.is_empty() || row.worktree == worktree)
+        .collect();
+    let total = shown.len() as u64;
+    let listed = shown.into_iter().take(limit).map(|row| row.claim(conn, &mut names, true)).collect::<Result<_>>()?;
+    Ok((listed, total))
+}
+
 fn rows(conn: &Connection) -> Result<Vec<Assigned>> {
     Ok(conn
         .prepare_cached(&format!("{SELECT} ORDER BY p.port"))?
@@ -586,7 +603,8 @@ fn listens(open: Option<&BTreeSet<u16>>, port: u16) -> bool {
 }
 
 /// Adds what listens on each port now.
-fn look_at(mut claims: Vec<PortClaim>) -> Vec<PortClaim> {
+/// Says of each whether something listens there. Looks at the machine: not for snapshots.
+pub(crate) fn look_at(mut claims: Vec<PortClaim>) -> Vec<PortClaim> {
     let open = sys::ports::listening_ports();
     for claim in &mut claims {
         claim.listening = listens(open.as_ref(), claim.port);

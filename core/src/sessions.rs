@@ -295,6 +295,19 @@ impl Coordinator {
     }
 }
 
+/// The newest active sessions of a scope, or of all, oldest first: so many, and how many there are.
+pub(crate) fn active(conn: &Connection, scope: Option<i64>, limit: usize) -> Result<(Vec<Session>, u64)> {
+    const ACTIVE: &str = "s.status = 'active' AND (?1 IS NULL OR s.scope = ?1)";
+    let sql = format!("{SESSIONS} WHERE {ACTIVE} ORDER BY s.seq DESC LIMIT ?2");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut sessions: Vec<Session> =
+        statement.query_map((scope, limit as i64), Session::read)?.collect::<Result<_, _>>()?;
+    sessions.reverse();
+    let sql = format!("SELECT count(*) FROM sessions s WHERE {ACTIVE}");
+    let total: i64 = conn.prepare_cached(&sql)?.query_row([scope], |r| r.get(0))?;
+    Ok((sessions, total.cast_unsigned()))
+}
+
 /// Where a session begins. Read from disk, so before the transaction.
 #[derive(Default)]
 pub(crate) struct Beginning {

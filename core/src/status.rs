@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::agents;
-use crate::coordinator::Coordinator;
-use crate::db::{beside, last_seq};
+use crate::coordinator::{Coordinator, Inner};
+use crate::db::{Now, beside, last_seq};
 use crate::error::Result;
 use crate::life::{self, Verdict};
 
@@ -79,52 +79,56 @@ impl Coordinator {
     /// `STORE_*`.
     pub fn status(&self) -> Result<Status> {
         self.bury_the_dead()?;
-        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
-        let path = self.path();
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-        self.inner.db.read(|conn| {
-            let mut counts = AgentCounts::default();
-            let states: Vec<(String, bool)> = conn
-                .prepare_cached("SELECT id, state = 'dead' FROM agents WHERE state <> 'left'")?
-                .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
-                .collect::<Result<_, _>>()?;
-            for (id, dead) in states {
-                let verdict = if dead { None } else { agents::verdict(conn, &id, now, &*inputs.liveness)? };
-                match verdict {
-                    Some(Verdict::Alive { stale: false }) => counts.active += 1,
-                    Some(Verdict::Alive { stale: true }) => counts.stale += 1,
-                    _ => counts.dead += 1,
-                }
-            }
-            let mut waiters = Vec::new();
-            for (waiting, live) in waiting(conn)? {
-                if life::live_held(&*inputs.liveness, &live) {
-                    waiters.push(waiting);
-                }
-            }
-            Ok(Status {
-                db: path.display().to_string(),
-                size_bytes: size(path),
-                wal_bytes: size(&beside(path, "-wal")),
-                schema: conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?,
-                seq: last_seq(conn)?,
-                scope: self.inner.scope.name.clone(),
-                agents: counts,
-                sessions: count(conn, "SELECT count(*) FROM sessions WHERE status = 'active'")?,
-                claims: count(conn, "SELECT count(*) FROM claims")?,
-                locks: count(conn, "SELECT count(*) FROM locks")?,
-                waiters,
-                channels: count(conn, "SELECT count(*) FROM channels WHERE count > 0")?,
-                messages: count(conn, "SELECT coalesce(sum(count), 0) FROM channels")?,
-                ports: count(conn, "SELECT count(*) FROM ports")?,
-                salvage: count(
-                    conn,
-                    "SELECT count(*) FROM salvages v WHERE state = 'open'
-                       AND EXISTS (SELECT 1 FROM sessions s WHERE s.agent = v.agent AND s.status = 'active')",
-                )?,
-            })
-        })
+        let now = self.inner.now()?;
+        self.inner.db.read(|conn| read(&self.inner, conn, now))
     }
+}
+
+/// The counts in a snapshot.
+pub(crate) fn read(inner: &Inner, conn: &Connection, now: Now) -> Result<Status> {
+    let inputs = inner.db.inputs();
+    let path = inner.db.path();
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+    let mut counts = AgentCounts::default();
+    let states: Vec<(String, bool)> = conn
+        .prepare_cached("SELECT id, state = 'dead' FROM agents WHERE state <> 'left'")?
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (id, dead) in states {
+        let verdict = if dead { None } else { agents::verdict(conn, &id, now, &*inputs.liveness)? };
+        match verdict {
+            Some(Verdict::Alive { stale: false }) => counts.active += 1,
+            Some(Verdict::Alive { stale: true }) => counts.stale += 1,
+            _ => counts.dead += 1,
+        }
+    }
+    let mut waiters = Vec::new();
+    for (waiting, live) in waiting(conn)? {
+        if life::live_held(&*inputs.liveness, &live) {
+            waiters.push(waiting);
+        }
+    }
+    Ok(Status {
+        db: path.display().to_string(),
+        size_bytes: size(path),
+        wal_bytes: size(&beside(path, "-wal")),
+        schema: conn.prepare_cached("PRAGMA user_version")?.query_row([], |r| r.get(0))?,
+        seq: last_seq(conn)?,
+        scope: inner.scope.name.clone(),
+        agents: counts,
+        sessions: count(conn, "SELECT count(*) FROM sessions WHERE status = 'active'")?,
+        claims: count(conn, "SELECT count(*) FROM claims")?,
+        locks: count(conn, "SELECT count(*) FROM locks")?,
+        waiters,
+        channels: count(conn, "SELECT count(*) FROM channels WHERE count > 0")?,
+        messages: count(conn, "SELECT coalesce(sum(count), 0) FROM channels")?,
+        ports: count(conn, "SELECT count(*) FROM ports")?,
+        salvage: count(
+            conn,
+            "SELECT count(*) FROM salvages v WHERE state = 'open'
+               AND EXISTS (SELECT 1 FROM sessions s WHERE s.agent = v.agent AND s.status = 'active')",
+        )?,
+    })
 }
 
 fn waiting(conn: &Connection) -> Result<Vec<(Waiting, String)>> {

@@ -59,7 +59,7 @@ pub(super) fn line(agent: &Agent, now: i64) -> String {
     line
 }
 
-pub(super) fn state_word(state: AgentState) -> &'static str {
+pub(crate) fn state_word(state: AgentState) -> &'static str {
     match state {
         AgentState::Active => "Active",
         AgentState::Stale => "Stale",
@@ -69,7 +69,7 @@ pub(super) fn state_word(state: AgentState) -> &'static str {
 }
 
 /// Whether an agent lives, in a word.
-pub(super) fn life_word(state: AgentState) -> &'static str {
+pub(crate) fn life_word(state: AgentState) -> &'static str {
     match state {
         AgentState::Active => "alive",
         AgentState::Stale => "silent",

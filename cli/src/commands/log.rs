@@ -73,7 +73,7 @@ fn line(entry: &Activity, now: i64) -> Outcome<String> {
 }
 
 /// What was done, in words.
-fn sentence(entry: &Activity) -> Outcome<String> {
+pub(crate) fn sentence(entry: &Activity) -> Outcome<String> {
     let subject = &entry.subject;
     let text = |name: &str| entry.detail[name].as_str().unwrap_or("?");
     let number = |name: &str| entry.detail[name].as_i64().unwrap_or(0);

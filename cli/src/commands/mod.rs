@@ -1,7 +1,7 @@
 //! One file per command: its arguments, one call of the library, and what it prints.
 
 mod agent;
-mod agents;
+pub(crate) mod agents;
 mod backup;
 mod begin;
 mod bench;
@@ -16,7 +16,7 @@ mod hook;
 mod inbox;
 mod lock;
 mod locks;
-mod log;
+pub(crate) mod log;
 mod man;
 mod mcp;
 mod note;
@@ -34,6 +34,7 @@ mod sessions;
 mod setup;
 mod status;
 mod subscribe;
+mod top;
 mod unlock;
 mod wait;
 mod who_owns;
@@ -108,6 +109,7 @@ commands! {
     "hook" => hook;
     "log" => log filters;
     "status" => status;
+    "top" => top;
     "doctor" => doctor;
     "backup" => backup;
     "restore" => restore;
@@ -183,6 +185,7 @@ Around the agent:
 The whole:
   log                  What happened
   status               The state of everything
+  top                  The same, live on the terminal
   doctor               Check the installation, and mend it with --fix
   backup FILE          Copy the database while others write
   restore FILE         Put a backup in its place

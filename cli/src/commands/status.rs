@@ -1,21 +1,30 @@
 //! `pd status`
 
+use portdaddy_core::OverviewFilter;
+
 use crate::app::App;
 use crate::duration::ago;
 use crate::exit_code::{DONE, Exit};
 use crate::output::{Outcome, escape, now_ms};
+use crate::view::{model, text};
 
-/// Show the state of the whole: agents, sessions, locks, who waits for what
+/// Show the state of the whole: agents, sessions, locks, who waits for what; pd top shows it live
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
   pd status
+  pd status --all
   pd status --json")]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// List those of every scope; the counts are always of all
+    #[arg(long)]
+    all: bool,
+}
 
-pub(crate) fn run(_: Args, app: &mut App) -> Outcome<Exit> {
-    let status = app.open()?.status()?;
-    let now = now_ms();
-    app.ui.listing(&status, |out| {
+pub(crate) fn run(args: Args, app: &mut App) -> Outcome<Exit> {
+    let seen = app.open()?.overview(&OverviewFilter { all: args.all, limit: None })?;
+    let (status, now) = (&seen.status, now_ms());
+    let (document, panes) = (model::document(&seen)?, model::panes(&seen, now)?);
+    app.ui.listing(&document, |out| {
         let agents = &status.agents;
         writeln!(out, "scope: {}", escape(&status.scope))?;
         writeln!(out, "agents: {} active, {} stale, {} dead", agents.active, agents.stale, agents.dead)?;
@@ -32,7 +41,8 @@ pub(crate) fn run(_: Args, app: &mut App) -> Outcome<Exit> {
         }
         let kib = |bytes: u64| bytes.div_ceil(1024);
         let (size, wal) = (kib(status.size_bytes), kib(status.wal_bytes));
-        writeln!(out, "database: {} ({size} KiB, log {wal} KiB, schema {})", escape(&status.db), status.schema)
+        writeln!(out, "database: {} ({size} KiB, log {wal} KiB, schema {})", escape(&status.db), status.schema)?;
+        text::print(out, &panes)
     })?;
     Ok(DONE)
 }

@@ -23,4 +23,5 @@ mod seed;
 mod sessions;
 mod setup;
 mod signals;
+mod top;
 mod whole;

@@ -13,13 +13,20 @@ use std::rc::Rc;
 
 use rusqlite::{Connection, Params};
 
-use super::{CLAIMS, Conflict, FileClaim, Ground, Plan, Planned, Stored};
-use crate::agents::AgentState;
+use super::{CLAIMS, ClaimOverlap, Conflict, FileClaim, Ground, Plan, Planned, Stored};
+use crate::agents::{AgentState, state_of};
+use crate::db::Now;
 use crate::error::Result;
-use crate::glob::{FilePattern, existing_witness};
+use crate::glob::{FilePattern, LineRange, existing_witness};
+use crate::life::Liveness;
 
 /// Overlaps for which the disk is asked for a path that exists.
 const MOST_LOOKED_FOR: usize = 20;
+
+/// Pairs of claims that one look at all of them meets, and of those compares, and overlaps that it reports.
+const MOST_LOOKED_AT: usize = 200_000;
+const MOST_COMPARED: usize = 20_000;
+const MOST_STANDING: usize = 1_000;
 
 const AT_PREFIX: &str = "c.repository = ?1 AND c.prefix = ?2";
 const BELOW_PREFIX: &str = "c.repository = ?1 AND c.prefix >= ?2 AND c.prefix < ?3";
@@ -147,6 +154,17 @@ impl Candidate {
     fn absolute(&self) -> Option<&FilePattern> {
         let parse = || absolute(&self.claim.root, self.pattern()?).ok().map(|pattern| self.as_meant(pattern));
         self.absolute.get_or_init(parse).as_ref()
+    }
+
+    /// Where two stored claims meet.
+    fn meets(&self, theirs: &Candidate) -> Option<Meeting> {
+        meeting(
+            (self.claim.lines, theirs.claim.lines),
+            (&self.repository, &self.claim.root),
+            theirs,
+            || self.pattern()?.intersect(theirs.pattern()?),
+            || self.absolute()?.intersect(theirs.absolute()?),
+        )
     }
 
     fn as_meant(&self, pattern: FilePattern) -> FilePattern {
@@ -277,23 +295,13 @@ impl Planned {
         theirs: &Candidate,
         touch: impl Fn(&FilePattern, &FilePattern) -> Option<String>,
     ) -> Option<Meeting> {
-        if let (Some(mine), Some(other)) = (self.lines, theirs.claim.lines)
-            && !mine.meets(other)
-        {
-            return None;
-        }
-        let relative = || touch(&self.shape.pattern, theirs.pattern()?);
-        if theirs.claim.root == ground.root {
-            return relative().map(Meeting::Here);
-        }
-        // A working tree inside another of the same repository is another tree first: nobody edits through the outer.
-        if !ground.repository.is_empty()
-            && theirs.repository == ground.repository
-            && let Some(path) = relative()
-        {
-            return Some(Meeting::OtherTree(path));
-        }
-        touch(&self.shape.absolute, theirs.absolute()?).map(Meeting::Disk)
+        meeting(
+            (self.lines, theirs.claim.lines),
+            (&ground.repository, &ground.root),
+            theirs,
+            || touch(&self.shape.pattern, theirs.pattern()?),
+            || touch(&self.shape.absolute, theirs.absolute()?),
+        )
     }
 
     pub(super) fn overlap(&self, ground: &Ground, theirs: &Candidate, meeting: Meeting, state: AgentState) -> Overlap {
@@ -321,6 +329,129 @@ impl Planned {
             within,
         }
     }
+}
+
+/// Where a pattern of a tree and a stored claim meet, by whichever of their forms can be compared.
+fn meeting(
+    lines: (Option<LineRange>, Option<LineRange>),
+    (repository, root): (&str, &str),
+    theirs: &Candidate,
+    relative: impl Fn() -> Option<String>,
+    on_disk: impl Fn() -> Option<String>,
+) -> Option<Meeting> {
+    if let (Some(mine), Some(other)) = lines
+        && !mine.meets(other)
+    {
+        return None;
+    }
+    if theirs.claim.root == root {
+        return relative().map(Meeting::Here);
+    }
+    // A working tree inside another of the same repository is another tree first: nobody edits through the outer.
+    if !repository.is_empty()
+        && theirs.repository == repository
+        && let Some(path) = relative()
+    {
+        return Some(Meeting::OtherTree(path));
+    }
+    on_disk().map(Meeting::Disk)
+}
+
+/// Every claim of a scope, or of all, oldest first; and which of them overlap with another session's, wherever that is. At
+/// most so many pairs are compared, the newest claims first.
+pub(crate) fn standing(
+    conn: &Connection,
+    scope: Option<i64>,
+    now: Now,
+    liveness: &dyn Liveness,
+) -> Result<(Vec<FileClaim>, Vec<ClaimOverlap>)> {
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT q.*, k.prefix, k.place FROM ({CLAIMS}) q JOIN claims k ON k.id = q.id ORDER BY q.id"
+    ))?;
+    let mut all: Vec<(Candidate, String, String)> = Vec::new();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        all.push((Candidate::new(Stored::read(row)?), row.get(15)?, row.get(16)?));
+    }
+    // Who begins where: by the directory or path with which a pattern begins, and by session, whose own claims never count.
+    type Beginnings<'a, K> = HashMap<K, HashMap<&'a str, Vec<usize>>>;
+    let mut by_prefix: Beginnings<'_, (&str, &str)> = HashMap::new();
+    let mut by_place: Beginnings<'_, &str> = HashMap::new();
+    for (index, (claim, prefix, place)) in all.iter().enumerate() {
+        let session = claim.claim.session.as_str();
+        if !claim.repository.is_empty() {
+            let key = (claim.repository.as_str(), whole(prefix));
+            by_prefix.entry(key).or_default().entry(session).or_default().push(index);
+        }
+        by_place.entry(whole(place)).or_default().entry(session).or_default().push(index);
+    }
+    let (mut looks, mut left, mut met) = (MOST_LOOKED_AT, MOST_COMPARED, BTreeSet::new());
+    'all: for (index, (claim, prefix, place)) in all.iter().enumerate().rev() {
+        let session = claim.claim.session.as_str();
+        let near = at_and_above(whole(prefix)).filter_map(|p| by_prefix.get(&(claim.repository.as_str(), p)));
+        let near = near.chain(at_and_above(whole(place)).filter_map(|p| by_place.get(p)));
+        for other in near.flatten().filter(|(theirs, _)| **theirs != session).flat_map(|(_, claims)| claims) {
+            if looks == 0 || left == 0 || met.len() == MOST_STANDING {
+                break 'all;
+            }
+            looks -= 1;
+            let (older, newer) = ((*other).min(index), (*other).max(index));
+            let theirs = &all[*other].0;
+            let wanted = scope.is_none_or(|s| s == claim.scope || s == theirs.scope);
+            if !wanted || met.contains(&(older, newer)) {
+                continue;
+            }
+            let (first, second) = (&all[older].0, &all[newer].0);
+            left -= 1;
+            if second.meets(first).is_some() {
+                met.insert((older, newer));
+            }
+        }
+    }
+    let mut states: HashMap<&str, AgentState> = HashMap::new();
+    let mut state = |agent| -> Result<AgentState> {
+        if let Some(state) = states.get(agent) {
+            return Ok(*state);
+        }
+        let state = state_of(conn, agent, now, liveness)?;
+        states.insert(agent, state);
+        Ok(state)
+    };
+    let mut pairs: Vec<_> = met.into_iter().collect();
+    pairs.sort_unstable_by_key(|(older, newer)| (*newer, *older));
+    let mut overlaps = Vec::new();
+    for (older, newer) in pairs {
+        let (first, second) = (&all[older].0, &all[newer].0);
+        let Some(meeting) = second.meets(first) else { continue };
+        let same_worktree = meeting.same_worktree();
+        let witness = match meeting {
+            Meeting::Here(path) | Meeting::OtherTree(path) => path,
+            Meeting::Disk(path) => shown(path, Some(&stored_path(&second.claim.root, ""))),
+        };
+        overlaps.push(ClaimOverlap {
+            first_state: state(&first.claim.agent)?,
+            second_state: state(&second.claim.agent)?,
+            first: first.claim.clone(),
+            second: second.claim.clone(),
+            witness,
+            same_worktree,
+        });
+    }
+    let claims = all.iter().map(|(claim, ..)| claim).filter(|claim| scope.is_none_or(|s| s == claim.scope));
+    Ok((claims.map(|claim| claim.claim.clone()).collect(), overlaps))
+}
+
+/// A literal beginning as a path.
+fn whole(beginning: &str) -> &str {
+    beginning.strip_suffix('/').unwrap_or(beginning)
+}
+
+/// A path, the directories above it, and the root.
+fn at_and_above(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| match path.rfind('/') {
+        Some(at) => Some(&path[..at]),
+        None => Some("").filter(|_| !path.is_empty()),
+    })
 }
 
 /// A path from the root of the disk as the caller knows it: relative to its own root, if it lies there.
@@ -441,6 +572,41 @@ mod tests {
         }
         assert!(met > 1_000, "the patterns are such that many meet: {met}");
         assert!(spared > 10_000, "and that many need no look: {spared}");
+    }
+
+    #[test]
+    fn standing_claims_meet_where_comparing_each_with_each_says_so() {
+        let conn = database();
+        conn.execute_batch(
+            "INSERT INTO boots VALUES (1, 'boot', 0);
+             INSERT INTO sessions (id, scope, agent, purpose, status, started_ms, seq)
+             VALUES ('session-b', 1, 'b', 'p', 'active', 0, 2);",
+        )
+        .unwrap();
+        for i in 0..120 {
+            let tree = TREES[i % TREES.len()];
+            let (ground, item) = planned(tree, &random_text(tree.1 == "/"));
+            store(&conn, &ground, &item);
+        }
+        conn.execute_batch("UPDATE claims SET session = 'session-b' WHERE id % 3 = 0").unwrap();
+        let mut every = Nearby::new(&conn);
+        every.ask("true", "", []).unwrap();
+        let name = |c: &FileClaim| format!("{} {} {}", c.session, c.root, c.pattern);
+        let mut by_scan: Vec<String> = Vec::new();
+        for (i, newer) in every.found.iter().enumerate() {
+            for older in every.found[..i].iter().filter(|o| o.claim.session != newer.claim.session) {
+                if newer.meets(older).is_some() {
+                    by_scan.push(format!("{} / {}", name(&older.claim), name(&newer.claim)));
+                }
+            }
+        }
+        let now = Now { wall_ms: 0, awake_ms: 0, boot: 1 };
+        let (claims, overlaps) = standing(&conn, None, now, &crate::life::SystemLiveness::new("/nonexistent")).unwrap();
+        let by_look: Vec<String> =
+            overlaps.iter().map(|o| format!("{} / {}", name(&o.first), name(&o.second))).collect();
+        assert_eq!((claims.len(), by_look.len()), (120, by_scan.len().min(MOST_STANDING)));
+        assert!(by_look.iter().all(|pair| by_scan.contains(pair)));
+        assert!(by_scan.len() > 100, "many meet: {}", by_scan.len());
     }
 
     #[test]

@@ -482,11 +482,26 @@ impl Coordinator {
     /// `STORE_*`.
     pub fn locks(&self, filter: &LockFilter) -> Result<LockList> {
         self.bury_the_dead()?;
+        self.end_void_grants()?;
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
-        let rows = |conn: &Connection| -> Result<Vec<Row>> {
-            let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM locks ORDER BY scope, name"))?;
-            Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
-        };
+        self.inner.db.read(|conn| {
+            let here = self.inner.known_scope_row(conn)?;
+            let mut list = LockList { locks: Vec::new(), elsewhere: 0 };
+            for row in rows(conn)? {
+                if filter.all || Some(row.scope) == here {
+                    list.locks.push(info(conn, &row, now, &*inputs.liveness)?);
+                } else {
+                    list.elsewhere += 1;
+                }
+            }
+            list.locks.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(list)
+        })
+    }
+
+    /// Ends the grants that are void, and hands on what they held.
+    pub(crate) fn end_void_grants(&self) -> Result<()> {
+        let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
         let void = self.inner.db.read(|conn| {
             let mut void = Vec::new();
             for row in rows(conn)? {
@@ -501,19 +516,7 @@ impl Coordinator {
                 void.iter().try_for_each(|r| settle(tx, r.scope, &r.name).map(|_| ()))
             })?;
         }
-        self.inner.db.read(|conn| {
-            let here = self.inner.known_scope_row(conn)?;
-            let mut list = LockList { locks: Vec::new(), elsewhere: 0 };
-            for row in rows(conn)? {
-                if filter.all || Some(row.scope) == here {
-                    list.locks.push(info(conn, &row, now, &*inputs.liveness)?);
-                } else {
-                    list.elsewhere += 1;
-                }
-            }
-            list.locks.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(list)
-        })
+        Ok(())
     }
 
     /// The lock of that name in the caller's scope, if it is held. A grant that is found void by looking ends.
@@ -615,6 +618,25 @@ fn links(options: &LockOptions) -> impl Iterator<Item = &str> {
 /// What the chain that was passed says of other databases.
 fn foreign_links(options: &LockOptions, mark: &str) -> Vec<String> {
     links(options).filter(|part| part.split_once('@').is_some_and(|(_, of)| of != mark)).map(str::to_owned).collect()
+}
+
+fn rows(conn: &Connection) -> Result<Vec<Row>> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM locks ORDER BY scope, name"))?;
+    Ok(statement.query_map([], row)?.collect::<Result<_, _>>()?)
+}
+
+/// The held locks of a scope, or of all, in the order of their names: so many, and how many there are.
+pub(crate) fn held(
+    conn: &Connection,
+    scope: Option<i64>,
+    limit: usize,
+    now: Now,
+    liveness: &dyn life::Liveness,
+) -> Result<(Vec<LockInfo>, u64)> {
+    let mut rows: Vec<Row> = rows(conn)?.into_iter().filter(|row| scope.is_none_or(|s| s == row.scope)).collect();
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    let listed = rows.iter().take(limit).map(|row| info(conn, row, now, liveness)).collect::<Result<_>>()?;
+    Ok((listed, rows.len() as u64))
 }
 
 fn info(conn: &Connection, row: &Row, now: Now, liveness: &dyn life::Liveness) -> Result<LockInfo> {

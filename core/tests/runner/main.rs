@@ -20,6 +20,7 @@ mod locks;
 mod media;
 mod notes;
 mod options;
+mod overview;
 mod ports;
 mod resilience;
 mod salvage;
