@@ -81,6 +81,12 @@ export async function everything(): Promise<void> {
   const signal = await pd.waitForSignal<{ port: number }>('c', { timeout: 1, signal: AbortSignal.timeout(1) });
   same<typeof signal, { port: number }>();
   (await pd.messages({ patterns: 'a,b', afterSeq: 1, limit: 1, all: true }))[0]?.payload;
+  const { reach, message: direct } = await pd.send('a', 'x');
+  same<typeof reach, 'woken' | 'next_turn' | 'if_it_looks' | 'nobody'>();
+  await pd.inboxShown(direct.seq);
+  (await pd.inbox())[0]?.senderName?.trim();
+  (await pd.directMessages({ limit: 1 }))[0]?.shownMs?.toFixed();
+  for await (const message of pd.followInbox({ signal: AbortSignal.timeout(1) })) message.text.trim();
   (await pd.channels({ pattern: 'a*', all: true })).channels[0]?.lastSeq.toFixed();
   same<Awaited<ReturnType<typeof pd.clearChannel>>, number>();
 

@@ -46,6 +46,12 @@ def everything(pd: PortDaddy) -> None:
         maybe: p.Delivery | None = subscription.next(timeout=1)
     payload: p.Json = pd.wait_for_signal("a", timeout=1.5)
     messages: tuple[p.Message, ...] = pd.messages("a", after_seq=1, limit=5, all=True)
+    sent: p.Sent = pd.send("a", "x")
+    unseen: tuple[p.DirectMessage, ...] = pd.inbox()
+    pd.inbox_shown(sent.message.seq)
+    unseen = pd.direct_messages(limit=5)
+    for direct in pd.follow_inbox(timeout=1):
+        unseen = (direct,)
     channels: p.ChannelList = pd.channels("a", all=True)
     count: int = pd.clear_channel("a")
     lock: p.Lock = pd.lock(
@@ -143,6 +149,8 @@ async def asynchronously() -> None:
         detail: p.SessionDetail = await pd.session(id="x")
         async for note in pd.follow_notes(timeout=1):
             print(note.text)
+        async for direct in pd.follow_inbox(timeout=1):
+            await pd.inbox_shown(direct.seq)
         async with pd.subscribe("a", timeout=1) as subscription:
             async for message in subscription:
                 await subscription.ack(message.seq)
