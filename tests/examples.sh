@@ -76,6 +76,8 @@ echo '{ "private": true }' >"$project/package.json"
 npm install --prefix "$project" --silent --offline --no-audit --no-fund target/npm/*.tgz
 
 day payment-day
+runs top-screen env PD="$PD" examples/top-screen.sh
+check "$out/top-screen" "AGENTS 5"
 day payment-day-with-a-rust-agent BACKEND=target/release/payment-day-agent
 # Installed as users do it, python3 is the environment's.
 day payment-day-with-a-python-agent BACKEND=examples/python/backend.py PATH="$PWD/$venv/bin:$PATH"

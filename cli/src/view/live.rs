@@ -187,9 +187,8 @@ fn press(screen: &mut Screen, panes: &[Pane; PANES], key: KeyEvent) -> Pressed {
             screen.filter.pop();
         }
         KeyCode::Char(c) if screen.typing => {
-            if screen.filter.len() < 64 {
-                screen.filter.push(c);
-            }
+            let room = screen.filter.len() < 64;
+            screen.filter.extend(room.then_some(c));
         }
         KeyCode::Esc if screen.help => screen.help = false,
         KeyCode::Char('q') | KeyCode::Esc => return Pressed::Quit,

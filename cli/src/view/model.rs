@@ -51,7 +51,7 @@ pub(crate) fn panes(seen: &Overview, now: i64) -> Outcome<[Pane; PANES]> {
     // Rows that stay where they are: who called last is said in each.
     let mut agents: Vec<_> = seen.agents.iter().collect();
     agents.sort_by_key(|a| (a.state == AgentState::Dead, a.registered_ms, &a.id));
-    let mut claims: Vec<_> = seen.conflicts.iter().rev().map(|c| overlap(c)).collect();
+    let mut claims: Vec<_> = seen.conflicts.iter().rev().map(overlap).collect();
     claims.extend(seen.claims.iter().map(|c| claim(c, now)));
     let conflicts = match totals.conflicts {
         0 => String::new(),
