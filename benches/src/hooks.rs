@@ -81,12 +81,11 @@ fn latency() {
     for n in 0..RUNS + WARM_UP {
         for (kind, times) in times.iter_mut().enumerate() {
             let event = match kind {
-                0 => Some(&shared),
-                1 => Some(&fresh(n)),
-                2 => Some(&start),
+                0 => Some(shared.to_string()),
+                1 => Some(fresh(n).to_string()),
+                2 => Some(start.to_string()),
                 _ => None,
-            }
-            .map(Value::to_string);
+            };
             let mut command = match (kind, &event) {
                 (2, _) => setting.pd(&["hook", "SessionStart"]),
                 (_, Some(_)) => setting.pd(&["hook", "PreToolUse"]),

@@ -318,7 +318,7 @@ const LEFT_WORK: &str = "SELECT v.id, v.agent, coalesce(a.name, v.agent), v.died
         (SELECT s.purpose FROM sessions s WHERE s.agent = v.agent AND s.status = 'active' AND s.scope = ?1 ORDER BY s.seq DESC LIMIT 1) AS last_purpose,
         (SELECT count(*) FROM claims c JOIN sessions s ON s.id = c.session WHERE s.agent = v.agent AND s.status = 'active')
  FROM salvages v LEFT JOIN agents a ON a.id = v.agent
- WHERE v.state = 'open' AND v.agent <> ?2 AND last_purpose IS NOT NULL ORDER BY v.id DESC LIMIT ?3";
+ WHERE v.state = 'open' AND v.agent <> ?2 AND last_purpose IS NOT NULL ORDER BY v.died_ms DESC, v.id DESC LIMIT ?3";
 
 fn left_work(conn: &Connection, scope: i64, me: &str) -> Result<Vec<LeftWork>> {
     let read = |r: &Row<'_>| {
@@ -336,9 +336,10 @@ fn left_work(conn: &Connection, scope: i64, me: &str) -> Result<Vec<LeftWork>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+// From the living, of whom there are few: sessions that have ended are kept for ever.
 const SESSIONS_OF_OTHERS: &str = "SELECT s.id, s.agent, coalesce(a.name, s.agent), s.purpose, s.worktree, s.started_ms
- FROM sessions s JOIN agents a ON a.id = s.agent
- WHERE s.scope = ?1 AND s.status = 'active' AND s.agent <> ?2 ORDER BY s.seq DESC LIMIT ?3";
+ FROM agents a CROSS JOIN sessions s ON s.agent = a.id AND s.status = 'active' AND s.scope = ?1
+ WHERE a.state = 'alive' AND a.id <> ?2 ORDER BY s.seq DESC LIMIT ?3";
 
 fn sessions_of_others(conn: &Connection, scope: i64, me: &str) -> Result<Vec<Colleague>> {
     let read = |r: &Row<'_>| {
@@ -357,4 +358,27 @@ fn sessions_of_others(conn: &Connection, scope: i64, me: &str) -> Result<Vec<Col
     let mut statement = conn.prepare_cached(SESSIONS_OF_OTHERS)?;
     let rows = statement.query_map((scope, me, MOST), read)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::plan_of;
+
+    #[test]
+    fn what_each_hook_asks_uses_indexes() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("db/migrations/0001_initial.sql")).unwrap();
+        conn.execute_batch(include_str!("db/migrations/0004_around_the_agent.sql")).unwrap();
+        for (sql, index) in [
+            (OVERLAPS, "overlaps_by_holder (holder=?)"),
+            (SESSIONS_OF_OTHERS, "agents_by_state (state=?)"),
+            (SESSIONS_OF_OTHERS, "sessions_by_agent (agent=? AND status=?)"),
+            (LEFT_WORK, "salvages_open"),
+            ("SELECT digest FROM told WHERE agent = ?1 AND what = ?2", "PRIMARY KEY (agent=? AND what=?)"),
+        ] {
+            let plan = plan_of(&conn, sql);
+            assert!(plan.contains(index), "{sql}: {plan}");
+        }
+    }
 }
