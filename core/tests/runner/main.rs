@@ -13,6 +13,8 @@ mod files;
 #[cfg(target_os = "linux")]
 mod fork;
 #[cfg(unix)]
+mod guard;
+#[cfg(unix)]
 mod interrupt;
 mod locks;
 #[cfg(target_os = "linux")]
