@@ -96,6 +96,15 @@ fn text(danger: &Value) -> &str {
     text
 }
 
+/// Makes a program. Not by ourselves: a file that we had open may be open in a child of another test, and then isn't run.
+fn program(path: &Path, text: &str) {
+    use std::io::Write as _;
+    let mut sh = Command::new("sh");
+    let mut child = sh.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
 fn run_git(place: &Place, line: &str) {
     let run = place.sh(&format!("git config user.name t; git config user.email t@example.org; {line}"));
     assert_eq!(run.exit, 0, "{line}: {}", run.shown());
@@ -375,8 +384,7 @@ fn a_git_that_hangs_or_is_missing_holds_nobody_up() {
     work_of_b(&place);
     let bin = place.path("slow");
     fs::create_dir(&bin).unwrap();
-    fs::write(bin.join("git"), "#!/bin/sh\nwhile :; do sleep 60; done\n").unwrap();
-    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    program(&bin.join("git"), "#!/bin/sh\nwhile :; do sleep 60; done\n");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let limited = |path: &str| {
         let mut command = Command::new("/usr/bin/timeout");
@@ -398,8 +406,7 @@ fn the_pre_commit_hook_warns_refuses_if_strict_and_composes() {
     let (mut place, _berta) = shared();
     let hook = place.cwd().join(".git/hooks/pre-commit");
     fs::create_dir_all(hook.parent().unwrap()).unwrap();
-    fs::write(&hook, "#!/bin/sh\necho before >&2\ntest ! -e refuse\n").unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    program(&hook, "#!/bin/sh\necho before >&2\ntest ! -e refuse\n");
     let old = fs::read(&hook).unwrap();
     place.ok(&["git", "install-hooks"]);
     assert!(place.ok(&["git", "install-hooks"]).starts_with("Already installed: "));
@@ -439,12 +446,11 @@ fn killed_in_the_middle_of_a_snapshot_nothing_is_left_but_objects() {
     let real = Run::of(&place.program("sh").args(["-c", "command -v git"]).output().unwrap());
     // It says when it comes to the step, and stays there.
     let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *\" $STEP \"*) echo > '{}/reached'; while :; do sleep 60; done;; esac\nexec {} \"$@\"\n",
+        "#!/bin/sh\ncase \" $* \" in *\" $STEP \"*) echo > '{}/reached'; while kill -0 $PPID 2>/dev/null; do sleep 1; done; exit 1;; esac\nexec {} \"$@\"\n",
         bin.display(),
         real.stdout.trim()
     );
-    fs::write(bin.join("git"), script).unwrap();
-    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    program(&bin.join("git"), &script);
     let index = fs::read(place.cwd().join(".git/index")).unwrap();
     let made = place.path("db/port-daddy.db.snapshots");
     let dirs = || fs::read_dir(&made).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count();
