@@ -186,6 +186,11 @@ impl<'a> Git<'a> {
         format!("git took longer than {}", seconds(self.limit))
     }
 
+    /// Whether half of the time is over: what can be left out then should be.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.deadline.saturating_duration_since(Instant::now()) < self.limit / 2
+    }
+
     /// An error once the time is over, for work between the runs.
     pub(crate) fn in_time(&self) -> Result<(), String> {
         if Instant::now() < self.deadline { Ok(()) } else { Err(self.late()) }

@@ -228,13 +228,11 @@ impl Danger {
                 }
             }
         }
-        // The one that destroys is told first.
-        if next.destroys && !self.destroys {
-            self.text = next.text;
+        // The one that destroys is told first, with its snapshot.
+        if (next.destroys && !self.destroys) || self.snapshot.is_none() {
+            (self.text, self.snapshot) = (next.text, next.snapshot.or(self.snapshot));
         }
         self.destroys |= next.destroys;
-        // The newer keeps all that the older does, or commits besides.
-        self.snapshot = next.snapshot.or(self.snapshot);
         self
     }
 }

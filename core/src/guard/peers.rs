@@ -32,7 +32,7 @@ struct Where {
 
 const NEARBY: &str = "SELECT s.id, s.agent, coalesce(a.name, s.agent), s.purpose, s.worktree, s.branch, a.seen_ms
      FROM agents a CROSS JOIN sessions s ON s.agent = a.id AND s.status = 'active'
-     WHERE s.repository = ?1 AND s.agent <> ?2 ORDER BY s.seq DESC";
+     WHERE (s.repository = ?1 OR s.worktree = ?3) AND s.agent <> ?2 ORDER BY s.seq DESC";
 
 pub(super) fn nearby(
     conn: &Connection,
@@ -41,14 +41,15 @@ pub(super) fn nearby(
     now: Now,
     liveness: &dyn Liveness,
 ) -> Result<Nearby> {
+    // The repository's key is another once it has an origin.
+    let here = repository.worktree.display().to_string();
     type Row = (String, String, String, String, Option<String>, Option<String>, i64);
     let rows: Vec<Row> = conn
         .prepare_cached(NEARBY)?
-        .query_map((&repository.key, me), |r| {
+        .query_map((&repository.key, me, &here), |r| {
             Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?))
         })?
         .collect::<Result<_, _>>()?;
-    let here = repository.worktree.display().to_string();
     let mut peers: Vec<(Peer, Where)> = Vec::new();
     for (session, agent, agent_name, purpose, worktree, branch, seen_ms) in rows {
         let same_worktree = worktree.as_deref() == Some(&here);

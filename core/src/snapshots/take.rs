@@ -112,12 +112,14 @@ fn fill(
 ) -> Result<Vec<Vec<u8>>, String> {
     let (mut entries, mut names, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     let mut room = MOST_BYTES;
-    for (path, change) in look.changes.iter().filter(|(_, change)| change.differs) {
+    // What may be too much (a build's output that isn't ignored, say) comes last.
+    let differing = |tracked: bool| look.changes.iter().filter(move |(_, c)| c.differs && c.tracked == tracked);
+    for (path, change) in differing(true).chain(differing(false)) {
         git.in_time()?;
         let name = work.path(&format!("f{}", names.len()));
         let copied = if change.gone {
             Copied::Gone
-        } else if names.len() >= MOST_FILES {
+        } else if names.len() >= MOST_FILES || git.is_pressed() {
             Copied::TooLarge
         } else {
             copy(&repository.worktree.join(path_of(path)), &name, MOST_FILE.min(room))

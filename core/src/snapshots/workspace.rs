@@ -23,7 +23,7 @@ pub(super) struct Workspace {
 
 impl Workspace {
     pub(super) fn make(db: &Path, random: &dyn Random, git: &Git<'_>) -> Result<Workspace, String> {
-        let all = sidecar(db, ".snapshots");
+        let all = sidecar(db, "snapshots");
         let failed = |e: std::io::Error| format!("{} can't be used: {e}", all.display());
         match private_dirs().create(&all) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),

@@ -14,6 +14,8 @@ mod files;
 mod fork;
 mod inbox;
 #[cfg(unix)]
+mod guard;
+#[cfg(unix)]
 mod interrupt;
 mod locks;
 #[cfg(target_os = "linux")]

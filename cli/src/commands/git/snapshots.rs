@@ -59,7 +59,7 @@ pub(super) fn take(_: Take, app: &mut App) -> Outcome<Exit> {
 /// Says what a snapshot lacks.
 pub(super) fn left_out(snapshot: &Snapshot, app: &mut App) {
     for path in &snapshot.left_out {
-        app.ui.note(format_args!("{} is not in it: too large, or a repository of its own", escape(path)));
+        app.ui.note(format_args!("{} is not in it: too large, too many, or a repository of its own", escape(path)));
     }
 }
 
