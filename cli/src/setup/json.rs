@@ -74,18 +74,18 @@ fn range(node: &Node) -> Range<usize> {
 pub(super) fn value(text: &str, dialect: Dialect) -> Edited<Value> {
     let node = parsed(text, dialect)?;
     check_members(&node)?;
-    Ok(plain(&node, text))
+    Ok(plain(&node))
 }
 
-fn plain(node: &Node, text: &str) -> Value {
+fn plain(node: &Node) -> Value {
     match node {
         Node::StringLit(s) => Value::String(s.value.to_string()),
         Node::NumberLit(n) => serde_json::from_str(n.value).unwrap_or(Value::Null),
         Node::BooleanLit(b) => Value::Bool(b.value),
         Node::NullKeyword(_) => Value::Null,
-        Node::Array(a) => a.elements.iter().map(|e| plain(e, text)).collect(),
+        Node::Array(a) => a.elements.iter().map(plain).collect(),
         Node::Object(o) => {
-            Value::Object(o.properties.iter().map(|p| (p.name.as_str().to_owned(), plain(&p.value, text))).collect())
+            Value::Object(o.properties.iter().map(|p| (p.name.as_str().to_owned(), plain(&p.value))).collect())
         }
     }
 }
