@@ -182,7 +182,8 @@ fn the_hooks_are_what_the_harness_documents() {
     assert_eq!(hooks["PreToolUse"].as_array().unwrap().len(), 1);
     assert_eq!(hooks["PreToolUse"][0]["hooks"][0]["args"], serde_json::json!(["hook", "PreToolUse"]));
     // A user's own settings name the program itself.
-    place.ok(&["setup", "claude", "--user"]);
+    let run = place.pd(&["setup", "claude", "--user"]);
+    assert!(run.exit == 0 && run.stderr.contains("calls pd twice"), "{}", run.shown());
     let user = settings(&place, "../.claude/settings.json");
     let program = user["hooks"]["Stop"][0]["hooks"][0]["command"].as_str().unwrap();
     assert_eq!(Path::new(program).canonicalize().unwrap(), Path::new(env!("CARGO_BIN_EXE_pd")).canonicalize().unwrap());
