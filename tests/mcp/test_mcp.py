@@ -212,7 +212,6 @@ def test_results_are_bounded_and_say_what_was_left_out(place: Place) -> None:
         async with place.client("a") as a:
             async with anyio.create_task_group() as tasks:
 
-
                 async def write(i: int) -> None:
                     await ok(a, "note", text=f"note {i} " + "x" * 50)
 

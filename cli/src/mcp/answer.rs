@@ -45,8 +45,7 @@ fn short(text: &str) -> String {
     safe
 }
 
-/// The document within its bound: long words are cut, then lists, the longest first and from their older end, and
-/// `left_out` says how many items of which.
+/// The document within its bound: long words are cut, then lists, the longest first, and `left_out` says how many items of which.
 fn bounded(mut document: Value) -> Value {
     soften(&mut document, LONGEST_WORDS);
     if !document.is_object() {
@@ -67,13 +66,19 @@ fn bounded(mut document: Value) -> Value {
             soften(&mut document, limit);
             continue;
         };
+        // The journal ends with what is newest; other lists begin with what matters most.
+        let from_front = name == "notes";
         let mut gone = 0;
         let mut saved = 0;
         while saved < over && gone < list.len() {
-            saved += size(&list[gone]) + 1;
+            saved += size(&list[if from_front { gone } else { list.len() - 1 - gone }]) + 1;
             gone += 1;
         }
-        list.drain(..gone);
+        if from_front {
+            list.drain(..gone);
+        } else {
+            list.truncate(list.len() - gone);
+        }
         let before = left_out.get(&name).and_then(Value::as_u64).unwrap_or(0);
         left_out.insert(name, json!(before + gone as u64));
     }

@@ -287,6 +287,14 @@ fn remarks(plan: &mut Plan, machine: &Machine, wish: &Wish) {
             plan.notes.push("Codex reads a project's .codex/config.toml only where the project is trusted".to_owned());
         }
     }
+    let other = if wish.level == Level::Project { Level::User } else { Level::Project };
+    if parts(machine, wish.harness, other).hooks {
+        let (here, there) = if other == Level::User { ("project", "user") } else { ("user", "project") };
+        plan.notes.push(format!(
+            "{there} settings have pd's hooks, too: with both, each event calls pd twice here (pd setup claude --{here} \
+             --remove takes these out again)"
+        ));
+    }
     if wish.level == Level::Project && !machine.on_path {
         plan.notes.push("the settings call pd by its name, and no pd is on the PATH here".to_owned());
     }

@@ -74,18 +74,18 @@ fn range(node: &Node) -> Range<usize> {
 pub(super) fn value(text: &str, dialect: Dialect) -> Edited<Value> {
     let node = parsed(text, dialect)?;
     check_members(&node)?;
-    Ok(plain(&node, text))
+    Ok(plain(&node))
 }
 
-fn plain(node: &Node, text: &str) -> Value {
+fn plain(node: &Node) -> Value {
     match node {
         Node::StringLit(s) => Value::String(s.value.to_string()),
         Node::NumberLit(n) => serde_json::from_str(n.value).unwrap_or(Value::Null),
         Node::BooleanLit(b) => Value::Bool(b.value),
         Node::NullKeyword(_) => Value::Null,
-        Node::Array(a) => a.elements.iter().map(|e| plain(e, text)).collect(),
+        Node::Array(a) => a.elements.iter().map(plain).collect(),
         Node::Object(o) => {
-            Value::Object(o.properties.iter().map(|p| (p.name.as_str().to_owned(), plain(&p.value, text))).collect())
+            Value::Object(o.properties.iter().map(|p| (p.name.as_str().to_owned(), plain(&p.value))).collect())
         }
     }
 }
@@ -405,6 +405,110 @@ mod tests {
             };
             assert_eq!(out(&twice), added);
             assert_eq!(out(&added), text, "by way of {added}");
+        }
+    }
+
+    /// Documents of random shape and spacing, the same in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % n
+        }
+
+        fn blank(&mut self, comments: bool) -> String {
+            let all = ["", "", " ", "\n", "\r\n", "\t", "\n    ", " /* a, \"b\" ] */ ", "// } ,\n", "//\r\n  "];
+            let kinds = if comments { all.len() } else { 7 };
+            (0..self.below(3)).map(|_| all[self.below(kinds as u64) as usize]).collect()
+        }
+
+        fn items(&mut self, comments: bool, open: &str, close: &str, items: Vec<String>) -> String {
+            let mut text = open.to_owned() + &self.blank(comments);
+            for (i, item) in items.iter().enumerate() {
+                text += item;
+                text += &self.blank(comments);
+                if i + 1 < items.len() || comments && self.below(3) == 0 {
+                    text.push(',');
+                }
+                text += &self.blank(comments);
+            }
+            text + close
+        }
+
+        fn value(&mut self, comments: bool, depth: u32) -> String {
+            match self.below(if depth > 2 { 3 } else { 5 }) {
+                0 => "-1.5e3".to_owned(),
+                1 => "\"é, ] } // \\\" \"".to_owned(),
+                2 => "null".to_owned(),
+                3 => {
+                    let items = (0..self.below(3)).map(|_| self.value(comments, depth + 1)).collect();
+                    self.items(comments, "[", "]", items)
+                }
+                _ => self.object(comments, depth + 1, &[]),
+            }
+        }
+
+        fn object(&mut self, comments: bool, depth: u32, more: &[String]) -> String {
+            let names = (0..self.below(3)).map(|i| format!("m{i}")).collect::<Vec<_>>();
+            let mut items: Vec<_> = names
+                .iter()
+                .map(|name| {
+                    format!(
+                        "\"{name}\"{}:{}{}",
+                        self.blank(comments),
+                        self.blank(comments),
+                        self.value(comments, depth)
+                    )
+                })
+                .collect();
+            for item in more {
+                items.insert(self.below(items.len() as u64 + 1) as usize, item.clone());
+            }
+            self.items(comments, "{", "}", items)
+        }
+
+        fn document(&mut self, comments: bool) -> String {
+            let mut members = Vec::new();
+            if self.below(3) > 0 {
+                let mut lists = Vec::new();
+                if self.below(3) > 0 {
+                    let elements = (0..self.below(3)).map(|_| self.value(comments, 2)).collect();
+                    lists.push(format!("\"Stop\":{}", self.items(comments, "[", "]", elements)));
+                }
+                members.push(format!("\"hooks\" : {}", self.object(comments, 2, &lists)));
+            }
+            let (before, after) = (self.blank(comments), self.blank(comments));
+            before + &self.object(comments, 1, &members) + &after
+        }
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_of_any_document() {
+        let mut random = Random(7);
+        let ours = serde_json::json!({"hooks": [{"args": ["hook", "Stop"]}]});
+        let (list, member) = ([Step::Name("hooks"), Step::Name("Stop")], [Step::Name("servers")]);
+        for round in 0..4_000 {
+            let dialect = if round % 2 == 0 { Dialect::Plain } else { Dialect::Comments };
+            let text = random.document(dialect == Dialect::Comments);
+            let theirs = value(&text, dialect).unwrap_or_else(|t| panic!("{text}: {}", t.what));
+            let count = theirs["hooks"]["Stop"].as_array().map_or(0, Vec::len);
+            let mut texts = vec![text];
+            for _ in 0..2 {
+                texts.push(
+                    add(&texts[texts.len() - 1], dialect, &["hooks", "Stop"], Item::Element(&ours)).ok().unwrap(),
+                );
+            }
+            texts.push(add(&texts[2], dialect, &["servers"], Item::Member("pd", &ours)).ok().unwrap());
+            let all = value(&texts[3], dialect).unwrap_or_else(|t| panic!("{}: {}", texts[3], t.what));
+            assert_eq!(all["hooks"]["Stop"].as_array().unwrap()[count..], [ours.clone(), ours.clone()], "{}", texts[3]);
+            assert_eq!(all["servers"]["pd"], ours);
+            let out = remove(&texts[3], dialect, &member, 0).ok().unwrap().0;
+            assert_eq!(out, texts[2]);
+            for place in [1, 0] {
+                let out = remove(&texts[place + 1], dialect, &list, count + place).ok().unwrap().0;
+                assert_eq!(out, texts[place], "by way of {}", texts[place + 1]);
+            }
         }
     }
 

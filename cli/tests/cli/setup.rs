@@ -182,7 +182,8 @@ fn the_hooks_are_what_the_harness_documents() {
     assert_eq!(hooks["PreToolUse"].as_array().unwrap().len(), 1);
     assert_eq!(hooks["PreToolUse"][0]["hooks"][0]["args"], serde_json::json!(["hook", "PreToolUse"]));
     // A user's own settings name the program itself.
-    place.ok(&["setup", "claude", "--user"]);
+    let run = place.pd(&["setup", "claude", "--user"]);
+    assert!(run.exit == 0 && run.stderr.contains("calls pd twice"), "{}", run.shown());
     let user = settings(&place, "../.claude/settings.json");
     let program = user["hooks"]["Stop"][0]["hooks"][0]["command"].as_str().unwrap();
     assert_eq!(Path::new(program).canonicalize().unwrap(), Path::new(env!("CARGO_BIN_EXE_pd")).canonicalize().unwrap());
@@ -237,6 +238,24 @@ fn a_link_is_followed_and_stays_one() {
     fs::remove_file(place.path("dotfiles/settings.json")).unwrap();
     let run = place.pd(&["setup", "claude", "--user"]);
     assert!(run.exit == 2 && run.stderr.contains("symbolic link to nothing"), "{}", run.shown());
+    // Only root can make what belongs to another.
+    place.write("../dotfiles/settings.json", "{}");
+    if std::os::unix::fs::lchown(place.path(".claude/settings.json"), Some(12345), None).is_ok() {
+        let run = place.pd(&["setup", "claude", "--user"]);
+        assert!(run.exit == 2 && run.stderr.contains("belongs to another user"), "{}", run.shown());
+        assert_eq!(fs::read_to_string(place.path("dotfiles/settings.json")).unwrap(), "{}");
+    }
+}
+
+/// A killed `pd setup` may leave what it wrote beside a file; the file itself is whole.
+#[test]
+fn what_a_killed_one_left_is_in_nobodys_way() {
+    let place = Place::new();
+    place.write(".claude/settings.json", "{}");
+    place.write(".claude/.settings.json.port-daddy", "{ \"hal");
+    place.ok(&["setup", "claude"]);
+    assert!(!place.cwd().join(".claude/.settings.json.port-daddy").exists());
+    assert!(settings(&place, ".claude/settings.json")["hooks"].is_object());
 }
 
 #[test]
