@@ -426,6 +426,16 @@ fn the_pre_commit_hook_warns_refuses_if_strict_and_composes() {
     let run = place.program("sh").env("PORT_DADDY_DB", "/dev/null").args(["-c", "git commit -qam z"]).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     place.ok(&["git", "install-hooks", "--strict"]);
+    // Only what pd refuses stops a commit.
+    let fake = place.path("fake");
+    fs::create_dir(&fake).unwrap();
+    for (code, stops) in [(3, true), (1, false), (70, false), (0, false)] {
+        program(&fake.join("pd"), &format!("#!/bin/sh\nexit {code}\n"));
+        let mut command = place.program("sh");
+        command.env("PATH", format!("{}:/usr/bin:/bin", fake.display()));
+        let run = Run::of(&command.args(["-c", "git commit -q --allow-empty -m strict"]).output().unwrap());
+        assert_eq!(run.exit != 0, stops, "{code}: {}", run.shown());
+    }
     place.ok(&["git", "install-hooks", "--remove"]);
     assert_eq!(fs::read(&hook).unwrap(), old);
     assert!(place.ok(&["git", "install-hooks", "--remove"]).starts_with("Not installed: "));

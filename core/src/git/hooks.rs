@@ -23,13 +23,13 @@ const ASIDE: &str = "pre-commit.before-port-daddy";
 #[derive(Clone, Debug, Serialize)]
 pub struct GitHook {
     /// The hook's file.
-    pub path: PathBuf,
+    pub path: String,
     /// Whether ours is there now.
     pub installed: bool,
     /// Whether anything was changed.
     pub changed: bool,
     /// The hook that was there before, which ours runs first.
-    pub runs_first: Option<PathBuf>,
+    pub runs_first: Option<String>,
 }
 
 impl Coordinator {
@@ -117,7 +117,8 @@ impl Hook {
     fn now(self, changed: bool) -> GitHook {
         let installed = self.is_ours();
         let runs_first = Some(self.aside).filter(|aside| installed && aside.symlink_metadata().is_ok());
-        GitHook { path: self.path, installed, changed, runs_first }
+        let shown = |path: PathBuf| path.display().to_string();
+        GitHook { path: shown(self.path), installed, changed, runs_first: runs_first.map(shown) }
     }
 
     fn failed(&self, e: &std::io::Error) -> Error {

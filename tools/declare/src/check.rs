@@ -86,6 +86,10 @@ fn expected(model: &Model, parity: &str, language: &Language) -> Result<Vec<Expe
         let cells: Vec<&str> = row.split('|').collect();
         let Some(rust) = cells.get(2).and_then(|cell| cell.split('`').nth(1)) else { continue };
         let cell = cells.get(language.column).copied().unwrap_or_default();
+        // The operation has no place there.
+        if cell.trim() == "–" {
+            continue;
+        }
         let Some(name) = (language.method)(rust, cell) else { continue };
         if language.elsewhere.iter().any(|(name, _)| *name == rust) || found.iter().any(|e| e.name == name) {
             continue;

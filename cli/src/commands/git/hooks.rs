@@ -47,16 +47,15 @@ pub(super) struct PreCommit {
 pub(super) fn install(args: Install, app: &mut App) -> Outcome<Exit> {
     let pd = app.open()?;
     let hook = if args.remove { pd.remove_git_hook()? } else { pd.install_git_hook(args.strict)? };
-    let path = hook.path.display().to_string();
     let word = match (hook.changed, hook.installed) {
         (true, true) => "Installed",
         (true, false) => "Removed",
         (false, true) => "Already installed:",
         (false, false) => "Not installed:",
     };
-    app.ui.answer(&hook, &path, |out| writeln!(out, "{word} {}", escape(&path)))?;
+    app.ui.answer(&hook, &hook.path, |out| writeln!(out, "{word} {}", escape(&hook.path)))?;
     if let Some(first) = &hook.runs_first {
-        app.ui.status(format_args!("It runs {} first", escape(&first.display().to_string())));
+        app.ui.status(format_args!("It runs {} first", escape(first)));
     }
     Ok(DONE)
 }
