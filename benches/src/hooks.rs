@@ -131,7 +131,11 @@ struct Harness {
 impl Harness {
     fn start(setting: &Setting, number: usize) -> Harness {
         let script = setting.path().join("claude");
-        std::fs::write(&script, "while read -r words; do eval \"$words\"; echo; echo done; done\n").expect("a script");
+        // Once: a shell that has just been started reads it.
+        if !script.exists() {
+            let text = "while read -r words; do eval \"$words\"; echo; echo done; done\n";
+            std::fs::write(&script, text).expect("a script");
+        }
         let mut command: Command = setting.command(Path::new("sh"), &[script.to_str().expect("UTF-8")]);
         command.env_remove("PORT_DADDY_AGENT").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a shell");

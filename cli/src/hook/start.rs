@@ -61,8 +61,8 @@ fn export(file: &Path, agent: &str) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(length.saturating_sub(LOOKED_THROUGH)))?;
     let mut end = Vec::new();
     (&file).take(LOOKED_THROUGH).read_to_end(&mut end)?;
-    let exported = end.split(|b| *b == b'\n').filter(|l| l.starts_with(b"export PORT_DADDY_AGENT="));
-    if exported.last().is_some_and(|last| last == line.as_bytes()) {
+    let mut exported = end.split(|b| *b == b'\n').filter(|l| l.starts_with(b"export PORT_DADDY_AGENT="));
+    if exported.next_back().is_some_and(|last| last == line.as_bytes()) {
         return Ok(());
     }
     let separator = if end.is_empty() || end.ends_with(b"\n") { "" } else { "\n" };
