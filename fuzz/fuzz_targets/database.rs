@@ -127,7 +127,8 @@ fn use_all(pd: &Coordinator) -> Result<(), Error> {
         pd.claim(&ClaimPort { identity: "a:b".into(), ..ClaimPort::default() }).map(drop),
         pd.services(&ServiceFilter::default()).map(drop),
         pd.subscribe(&durable).and_then(|mut subscription| subscription.next(&at_once)).map(drop),
-        pd.extend_lock("m", 1000, None).map(drop),
+        // For longer than all runs take: what begins with this file has the lock's rest.
+        pd.extend_lock("m", 24 * 3_600_000, None).map(drop),
         pd.salvage_claim("other").map(drop).or(Ok(())),
         pd.salvage(&SalvageFilter::default()).map(drop),
         pd.activity(&ActivityFilter::default()).map(drop),
