@@ -8,7 +8,6 @@
 use std::path::Path;
 
 use rusqlite::OptionalExtension as _;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::activity;
@@ -30,7 +29,7 @@ const REASON_MAX: usize = 1024;
 const EVENT_MAX: usize = 64;
 
 /// Where an agent that arrives finds itself.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Arrival {
     /// The agent.
     pub agent: String,

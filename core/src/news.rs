@@ -2,7 +2,6 @@
 //! dead left, and who else is at work. It is looked up here, worded by the face, and marked in `told.rs` once it was shown.
 
 use rusqlite::{Connection, Row};
-use serde::Serialize;
 
 use crate::agents::{AgentState, state_of};
 use crate::caller::{are_kin, no_agent_error};
@@ -46,7 +45,7 @@ pub struct NewsFilter {
 }
 
 /// What the caller doesn't know yet.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct News {
     /// Claims that came after the caller's own and overlap with them.
     pub overlaps: Vec<Overlapped>,
@@ -59,12 +58,11 @@ pub struct News {
     /// Some message before these was only begun, and isn't read yet: showing these doesn't make all up to them shown.
     pub after_cut: bool,
     /// It is long since it was remembered that the caller asks.
-    #[serde(skip)]
     asked_long_ago: bool,
 }
 
 /// A claim that another made on what the caller had claimed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Overlapped {
     /// Its place in the order of commits.
     pub seq: i64,
@@ -89,7 +87,7 @@ pub struct Overlapped {
 }
 
 /// A dead agent's unfinished work in the caller's scope.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct LeftWork {
     /// The agent.
     pub agent: String,
@@ -102,12 +100,11 @@ pub struct LeftWork {
     /// How many patterns its sessions claim.
     pub claims: u64,
     /// Which death it is.
-    #[serde(skip)]
     id: i64,
 }
 
 /// Another living agent with a session in the caller's scope.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Colleague {
     /// The agent.
     pub agent: String,

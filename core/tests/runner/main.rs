@@ -12,9 +12,9 @@ mod faults;
 mod files;
 #[cfg(target_os = "linux")]
 mod fork;
-mod inbox;
 #[cfg(unix)]
 mod guard;
+mod inbox;
 #[cfg(unix)]
 mod interrupt;
 mod locks;
