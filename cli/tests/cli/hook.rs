@@ -78,7 +78,9 @@ impl Agents {
         all.extend(args);
         let mut command = self.place.command(&all);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input).unwrap();
+        // Wrong usage ends it before it reads.
+        let written = child.stdin.take().unwrap().write_all(input);
+        assert!(written.is_ok() || written.is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe));
         Run::of(&child.wait_with_output().unwrap())
     }
 
