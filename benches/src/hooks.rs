@@ -199,23 +199,23 @@ fn day() {
     let mut turns: Vec<usize> = Vec::new();
     let mut next = DAY_AGENTS;
     for turn in 0..TURNS {
-        for n in 0..DAY_AGENTS {
+        for (n, agent) in agents.iter_mut().enumerate() {
             // One turn in ten is on a file that all share; one in twelve publishes; each day an agent or two die.
             let step = turn * DAY_AGENTS + n;
-            let shared = step * 7 % 10 == 0;
+            let shared = (step * 7).is_multiple_of(10);
             let file =
                 if shared { format!("src/shared{}.rs", step % 4) } else { format!("src/part{n}-{}.rs", turn % 8) };
             if step % 12 == 5 {
-                agents[n].ask(&format!("{} pub 'part{n}:done' '{{\"step\":{step},\"ok\":true}}' -q", pd().display()));
+                agent.ask(&format!("{} pub 'part{n}:done' '{{\"step\":{step},\"ok\":true}}' -q", pd().display()));
             }
             let mut chars = 0;
             if (turn, n) == (40, 1) || (turn, n) == (90, 3) {
-                agents[n] = Harness::start(&setting, next);
+                *agent = Harness::start(&setting, next);
                 next += 1;
-                chars = agents[n].send(&setting, "SessionStart", "", "");
+                chars = agent.send(&setting, "SessionStart", "", "");
                 starts.push(chars);
             }
-            turns.push(chars + agents[n].turn(&setting, &file));
+            turns.push(chars + agent.turn(&setting, &file));
         }
     }
     let mut quiet = 0;

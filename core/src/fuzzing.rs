@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::glob::{FilePattern, work};
 use crate::scope::Place;
-use crate::{identity, origin, pattern, ports};
+use crate::{guard, identity, origin, pattern, ports};
 
 /// A path that both match, and how many steps that took.
 pub fn intersect(a: &FilePattern, b: &FilePattern) -> (Option<String>, u64) {
@@ -22,6 +22,11 @@ pub fn check_names(text: &str) -> [Result<()>; 6] {
         pattern::check_channel(text),
         ports::parse_range(text).map(|_| ()),
     ]
+}
+
+/// How many commands of git in a line of a shell could destroy something.
+pub fn risks(line: &str) -> usize {
+    guard::risks(line)
 }
 
 /// What a repository's configuration gives for its origin: the key, and the name for people.

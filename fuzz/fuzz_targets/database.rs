@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use portdaddy_core::{
     ActivityFilter, AgentFilter, ChannelFilter, ClaimFiles, ClaimFilter, ClaimPort, Coordinator, Error, ErrorKind,
-    Face, LockFilter, LockOptions, MessageFilter, NewNote, NewSession, NoteFilter, Options, Publish, Registration,
-    SalvageFilter, ScopeChoice, ServiceFilter, SessionFilter, Subscribe, Surroundings, Wait,
+    Face, LockFilter, LockOptions, MessageFilter, NewNote, NewSession, NewsFilter, NoteFilter, Options, OverviewFilter,
+    Publish, Registration, SalvageFilter, ScopeChoice, ServiceFilter, SessionFilter, Subscribe, Surroundings, Wait,
 };
 
 /// The files that are replaced; what stands behind the database's own name.
@@ -132,6 +132,11 @@ fn use_all(pd: &Coordinator) -> Result<(), Error> {
         pd.salvage_claim("other").map(drop).or(Ok(())),
         pd.salvage(&SalvageFilter::default()).map(drop),
         pd.activity(&ActivityFilter::default()).map(drop),
+        pd.send("fuzzer", "x").map(drop),
+        pd.inbox().map(drop),
+        pd.file_read(std::path::Path::new("src/a.ts")).map(drop),
+        pd.news(&NewsFilter::default()).map(drop),
+        pd.overview(&OverviewFilter::default()).map(drop),
         pd.status().map(drop),
     ];
     answers.into_iter().collect()

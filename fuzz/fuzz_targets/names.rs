@@ -1,4 +1,4 @@
-//! Identities, agents, channels, locks, note types, ranges of ports, durations; on a second line, what a pattern meets.
+//! Identities, agents, channels, locks, note types, ranges of ports, durations, lines of a shell; on a second line, what a pattern meets.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,6 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (text, other) = text.split_once('\n').unwrap_or((text, "a:b"));
     fuzzing::check_names(text).iter().flat_map(|checked| checked.as_ref().err()).for_each(look_at);
     port_daddy::fuzzing::durations(text);
+    assert!(fuzzing::risks(text) <= text.len());
     match Identity::parse(text) {
         Ok(identity) => {
             assert!(text.starts_with(identity.project()));

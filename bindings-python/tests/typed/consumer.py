@@ -50,8 +50,9 @@ def everything(pd: PortDaddy) -> None:
     unseen: tuple[p.DirectMessage, ...] = pd.inbox()
     pd.inbox_shown(sent.message.seq)
     unseen = pd.direct_messages(limit=5)
+    seqs: list[int] = [direct.seq for direct in unseen]
     for direct in pd.follow_inbox(timeout=1):
-        unseen = (direct,)
+        seqs.append(direct.seq)
     channels: p.ChannelList = pd.channels("a", all=True)
     count: int = pd.clear_channel("a")
     lock: p.Lock = pd.lock(

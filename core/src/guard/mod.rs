@@ -77,6 +77,12 @@ impl Peer {
     }
 }
 
+/// How many commands of git in a line of a shell could destroy something.
+#[cfg(fuzzing)]
+pub(crate) fn risks(line: &str) -> usize {
+    command::risky(line).len()
+}
+
 impl Coordinator {
     /// Looks at a shell command before it runs in the handle's directory: what git in it would destroy of others' work.
     /// Takes a snapshot first. None where there is nothing to fear. Takes a few seconds at most, and for a command without
