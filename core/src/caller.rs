@@ -144,6 +144,8 @@ pub struct Caller {
     pub harness: Option<String>,
     /// `ai` for a harness, `human` for an interactive shell.
     pub kind: Option<String>,
+    /// The agent whose sub-agent it is.
+    pub(crate) parent: Option<String>,
     /// Processes that prove its life.
     pub(crate) proofs: Vec<ProcessProof>,
 }
@@ -191,7 +193,8 @@ pub(crate) fn resolve(face: Face, named: &Named, around: &Surroundings) -> Resul
     if let (Some(id), Some(part)) = (&caller.agent, around.session.as_ref().and_then(|s| s.sub_agent.as_ref()))
         && named.agent.is_none()
     {
-        caller.agent = Some(sub_agent_id(id, part));
+        let sub_agent = sub_agent_id(id, part);
+        caller.parent = caller.agent.replace(sub_agent);
     }
     caller.session = match &named.session {
         Some(session) => {
@@ -387,7 +390,7 @@ impl View<'_> {
 }
 
 fn caller(agent: Option<String>, source: Source) -> Caller {
-    Caller { agent, session: None, source, harness: None, kind: None, proofs: Vec::new() }
+    Caller { agent, session: None, source, harness: None, kind: None, parent: None, proofs: Vec::new() }
 }
 
 fn proof(process: &ProcessInfo, strength: Strength) -> ProcessProof {
@@ -465,15 +468,6 @@ fn sub_agent_id(parent: &str, part: &str) -> String {
     // Ids are ASCII, so that any length is a boundary.
     let kept = parent.len().min(AGENT_MAX - PART - 1);
     format!("{}.{}", &parent[..kept], spelled(part, PART as u32))
-}
-
-/// Whether one of two agents is the other's sub-agent: they take turns at the same work.
-pub(crate) fn are_kin(a: &str, b: &str) -> bool {
-    let below = |child: &str, parent: &str| {
-        let part = child.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.'));
-        part.is_some_and(|part| part.len() == PART && part.bytes().all(|b| DIGITS.contains(&b)))
-    };
-    below(a, b) || below(b, a)
 }
 
 const PART: usize = 6;
@@ -698,9 +692,8 @@ mod tests {
         let (one_id, other_id) = (one.agent.clone().unwrap(), other.agent.unwrap());
         assert!(one_id.starts_with("claude-3f9a2c.") && one_id != other_id, "{one_id} {other_id}");
         check_agent_id(&one_id).unwrap();
-        assert_eq!((pids(&one), hook(&[], Some("agent-abc123")).agent), (pids(&command), one.agent));
-        assert!(are_kin(&one_id, "claude-3f9a2c") && are_kin("claude-3f9a2c", &one_id));
-        assert!(!are_kin(&one_id, &other_id) && !are_kin("api", "api.v2") && !are_kin("api", "api"));
+        assert_eq!((pids(&one), hook(&[], Some("agent-abc123")).agent), (pids(&command), one.agent.clone()));
+        assert_eq!((one.parent, hook(&[], None).parent), (command.agent.clone(), None));
         let long = "a".repeat(AGENT_MAX);
         let c = hook(&[("PORT_DADDY_AGENT", &long)], Some("x y\n\0"));
         check_agent_id(&c.agent.unwrap()).unwrap();

@@ -70,6 +70,10 @@ CREATE INDEX waiters_by_name ON waiters (kind, scope, name, ticket);
 CREATE INDEX waiters_by_agent ON waiters (agent);
 UPDATE sqlite_sequence SET name = 'waiters' WHERE name = 'waiters before';
 
+-- The agent whose sub-agent it is.
+ALTER TABLE agents ADD COLUMN parent TEXT;
+CREATE INDEX agents_by_parent ON agents (parent) WHERE parent IS NOT NULL;
+
 -- Whose a stash entry is.
 CREATE TABLE stashes (
     repository TEXT NOT NULL, -- the common git directory
