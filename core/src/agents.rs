@@ -220,6 +220,7 @@ impl Coordinator {
             if known.is_none() {
                 return Err(unknown_agent(&id));
             }
+            crate::salvage::give_back_all(tx, &id, scope)?;
             crate::sessions::abandon_all_of(tx, &id)?;
             goodbye(tx, &id, scope)?;
             load_by_id(tx, &id, tx.now, tx.liveness())

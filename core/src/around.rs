@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::files::{self, Owner};
 use crate::identity::check_text;
 use crate::news;
+use crate::salvage;
 use crate::scope::Place;
 use crate::seen::Written;
 use crate::sessions::{self, Beginning, Session, SessionStatus};
@@ -184,6 +185,7 @@ impl Coordinator {
             let scope = self.inner.scope_row(tx)?;
             let mut ended = Vec::new();
             for agent in &with_sub_agents(tx, &me)? {
+                salvage::give_back_all(tx, agent, scope)?;
                 let sql = "SELECT id, scope FROM sessions WHERE agent = ?1 AND status = 'active' ORDER BY seq";
                 let active: Vec<(String, i64)> = tx
                     .prepare_cached(sql)?
