@@ -572,6 +572,7 @@ impl Inner {
                 namespace: proof.id.namespace,
                 this_boot: true,
                 what: proof.name.clone(),
+                waits: false,
             };
             life::record(tx, id, &proof)?;
         }
