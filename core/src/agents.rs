@@ -518,6 +518,8 @@ impl Inner {
                 )?
                 .execute((id, kind, &self.caller.harness, scope, wall_ms, awake_ms, boot, parent))?;
             }
+            // What was left behind in the background doesn't bring back the agent that it once waited for.
+            Some((state, ..)) if state != "alive" && self.waits_on() => return Err(gone_error(id, &state)),
             Some((state, seen, seen_boot, seen_scope, parent_known)) => {
                 let silent = seen_boot != boot || awake_ms - seen >= TOUCH_EVERY_MS;
                 if silent || state != "alive" || seen_scope != scope || !parent_known {
@@ -538,6 +540,11 @@ impl Inner {
             self.record_proofs(tx, id)?;
         }
         Ok(())
+    }
+
+    /// Whether this is a command that does nothing but wait, and has called before.
+    fn waits_on(&self) -> bool {
+        self.is_recorded() && self.own_proof().is_some_and(|own| own.waits)
     }
 
     /// Counts a call that wrote nothing as a sign of life of an agent that is known and was silent for a while.
@@ -661,14 +668,35 @@ pub(crate) fn check(tx: &Tx<'_>, id: &str) -> Result<bool> {
     }
 }
 
-/// An agent leaves: its locks from the shell are released, its proofs forgotten.
+/// Whether an agent that was there has left or died, buried or not.
+pub(crate) fn gone(conn: &Connection, id: &str, now: Now, liveness: &dyn life::Liveness) -> Result<Option<Error>> {
+    match verdict(conn, id, now, liveness)? {
+        Some(Verdict::Alive { .. }) => return Ok(None),
+        Some(Verdict::Dead { .. }) => return Ok(Some(gone_error(id, "dead"))),
+        None => {}
+    }
+    let state: Option<String> =
+        conn.prepare_cached("SELECT state FROM agents WHERE id = ?1")?.query_row([id], |r| r.get(0)).optional()?;
+    Ok(state.filter(|state| state != "alive").map(|state| gone_error(id, &state)))
+}
+
+fn gone_error(id: &str, state: &str) -> Error {
+    let what = if state == "dead" { "is dead" } else { "has left" };
+    Error::new(ErrorKind::OwnerGone, format!("{id} {what}: nobody waits here any more"))
+        .with("agent", id)
+        .hint("what is sent to it stays until it calls again")
+}
+
+/// An agent leaves: its locks from the shell are released, its proofs forgotten, and it waits for no messages.
 pub(crate) fn goodbye(tx: &Tx<'_>, id: &str, scope: i64) -> Result<()> {
     crate::locks::release_all_of_agent(tx, id)?;
     // Open handles go on to prove that they live, for the case that one of them calls again.
     tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1 AND live = ''")?.execute([id])?;
     tx.prepare_cached("UPDATE agents SET state = 'left', promised = 0, seen_ms = ?2 WHERE id = ?1")?
         .execute((id, tx.now.wall_ms))?;
+    waiters::remove_for_messages(tx, id)?;
     activity::record_as(tx, Some(id), scope, "agent.unregister", id, serde_json::Value::Null)?;
+    tx.wake(Topic::of(&["agent", id]));
     Ok(())
 }
 
