@@ -204,8 +204,8 @@ impl Coordinator {
     }
 
     /// Says goodbye: releases the locks that the agent holds from the shell, ends its active sessions as abandoned and
-    /// releases their claims. A lock under a program's guard stays until the guard ends. A later call by the agent brings
-    /// it back.
+    /// releases their claims; work that it has taken over is left for another. A lock under a program's guard stays until the
+    /// guard ends. A later call by the agent brings it back.
     ///
     /// # Errors
     /// `NO_AGENT`, `NOT_FOUND` for an agent that never registered, `STORE_*`.
@@ -220,6 +220,7 @@ impl Coordinator {
             if known.is_none() {
                 return Err(unknown_agent(&id));
             }
+            crate::salvage::give_back_all(tx, &id, scope)?;
             crate::sessions::abandon_all_of(tx, &id)?;
             goodbye(tx, &id, scope)?;
             load_by_id(tx, &id, tx.now, tx.liveness())
@@ -495,9 +496,12 @@ impl Inner {
     /// Registers the caller where it is new, and counts the call as a sign of life.
     fn touch(&self, tx: &Tx<'_>, id: &str, scope: i64, notice: &mut Option<String>) -> Result<()> {
         let Now { wall_ms, awake_ms, boot } = tx.now;
-        let known: Option<(String, i64, i64, i64)> = tx
-            .prepare_cached("SELECT state, seen_awake_ms, boot, scope FROM agents WHERE id = ?1")?
-            .query_row([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+        let parent = self.caller.parent.as_deref();
+        let known: Option<(String, i64, i64, i64, bool)> = tx
+            .prepare_cached(
+                "SELECT state, seen_awake_ms, boot, scope, ?2 IS NULL OR parent IS ?2 FROM agents WHERE id = ?1",
+            )?
+            .query_row((id, parent), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))
             .optional()?;
         let was_alive = known.as_ref().is_some_and(|(state, ..)| state == "alive");
         match known {
@@ -508,19 +512,22 @@ impl Inner {
                     (None, Face::Library) => "sdk",
                 };
                 tx.prepare_cached(
-                    "INSERT INTO agents (id, type, harness, scope, state, registered_ms, seen_ms, seen_awake_ms, boot)
-                     VALUES (?1, ?2, ?3, ?4, 'alive', ?5, ?5, ?6, ?7)",
+                    "INSERT INTO agents
+                         (id, type, harness, scope, state, registered_ms, seen_ms, seen_awake_ms, boot, parent)
+                     VALUES (?1, ?2, ?3, ?4, 'alive', ?5, ?5, ?6, ?7, ?8)",
                 )?
-                .execute((id, kind, &self.caller.harness, scope, wall_ms, awake_ms, boot))?;
+                .execute((id, kind, &self.caller.harness, scope, wall_ms, awake_ms, boot, parent))?;
             }
-            Some((state, seen, seen_boot, seen_scope)) => {
+            // What was left behind in the background doesn't bring back the agent that it once waited for.
+            Some((state, ..)) if state != "alive" && self.waits_on() => return Err(gone_error(id, &state)),
+            Some((state, seen, seen_boot, seen_scope, parent_known)) => {
                 let silent = seen_boot != boot || awake_ms - seen >= TOUCH_EVERY_MS;
-                if silent || state != "alive" || seen_scope != scope {
+                if silent || state != "alive" || seen_scope != scope || !parent_known {
                     tx.prepare_cached(
                         "UPDATE agents SET state = 'alive', seen_ms = ?2, seen_awake_ms = ?3, boot = ?4, scope = ?5,
-                                died_ms = NULL, death = NULL WHERE id = ?1",
+                                died_ms = NULL, death = NULL, parent = coalesce(?6, parent) WHERE id = ?1",
                     )?
-                    .execute((id, wall_ms, awake_ms, boot, scope))?;
+                    .execute((id, wall_ms, awake_ms, boot, scope, parent))?;
                 }
                 if state == "dead" {
                     *notice = crate::salvage::agent_returned(tx, id, scope)?;
@@ -533,6 +540,11 @@ impl Inner {
             self.record_proofs(tx, id)?;
         }
         Ok(())
+    }
+
+    /// Whether this is a command that does nothing but wait, and has called before.
+    fn waits_on(&self) -> bool {
+        self.is_recorded() && self.own_proof().is_some_and(|own| own.waits)
     }
 
     /// Counts a call that wrote nothing as a sign of life of an agent that is known and was silent for a while.
@@ -567,6 +579,7 @@ impl Inner {
                 namespace: proof.id.namespace,
                 this_boot: true,
                 what: proof.name.clone(),
+                waits: false,
             };
             life::record(tx, id, &proof)?;
         }
@@ -578,6 +591,18 @@ fn unknown_agent(id: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("no agent is called {id:?}"))
         .with("agent", id)
         .hint("pd agents --all lists them")
+}
+
+/// Whether one of two agents is the other's sub-agent: they take turns at the same work.
+pub(crate) fn are_kin(conn: &Connection, a: &str, b: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM agents WHERE (id = ?1 AND parent = ?2) OR (id = ?2 AND parent = ?1)";
+    Ok(conn.prepare_cached(sql)?.exists([a, b])?)
+}
+
+/// An agent and its sub-agents, as far as they haven't left.
+pub(crate) fn with_sub_agents(conn: &Connection, id: &str) -> Result<Vec<String>> {
+    let sql = "SELECT id FROM agents WHERE (id = ?1 OR parent = ?1) AND state <> 'left' ORDER BY id";
+    Ok(conn.prepare_cached(sql)?.query_map([id], |r| r.get(0))?.collect::<Result<_, _>>()?)
 }
 
 fn exists(conn: &Connection, id: &str) -> Result<bool> {
@@ -643,14 +668,35 @@ pub(crate) fn check(tx: &Tx<'_>, id: &str) -> Result<bool> {
     }
 }
 
-/// An agent leaves: its locks from the shell are released, its proofs forgotten.
+/// Whether an agent that was there has left or died, buried or not.
+pub(crate) fn gone(conn: &Connection, id: &str, now: Now, liveness: &dyn life::Liveness) -> Result<Option<Error>> {
+    match verdict(conn, id, now, liveness)? {
+        Some(Verdict::Alive { .. }) => return Ok(None),
+        Some(Verdict::Dead { .. }) => return Ok(Some(gone_error(id, "dead"))),
+        None => {}
+    }
+    let state: Option<String> =
+        conn.prepare_cached("SELECT state FROM agents WHERE id = ?1")?.query_row([id], |r| r.get(0)).optional()?;
+    Ok(state.filter(|state| state != "alive").map(|state| gone_error(id, &state)))
+}
+
+fn gone_error(id: &str, state: &str) -> Error {
+    let what = if state == "dead" { "is dead" } else { "has left" };
+    Error::new(ErrorKind::OwnerGone, format!("{id} {what}: nobody waits here any more"))
+        .with("agent", id)
+        .hint("what is sent to it stays until it calls again")
+}
+
+/// An agent leaves: its locks from the shell are released, its proofs forgotten, and it waits for no messages.
 pub(crate) fn goodbye(tx: &Tx<'_>, id: &str, scope: i64) -> Result<()> {
     crate::locks::release_all_of_agent(tx, id)?;
     // Open handles go on to prove that they live, for the case that one of them calls again.
     tx.prepare_cached("DELETE FROM proofs WHERE agent = ?1 AND live = ''")?.execute([id])?;
     tx.prepare_cached("UPDATE agents SET state = 'left', promised = 0, seen_ms = ?2 WHERE id = ?1")?
         .execute((id, tx.now.wall_ms))?;
+    waiters::remove_for_messages(tx, id)?;
     activity::record_as(tx, Some(id), scope, "agent.unregister", id, serde_json::Value::Null)?;
+    tx.wake(Topic::of(&["agent", id]));
     Ok(())
 }
 

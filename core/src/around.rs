@@ -11,14 +11,15 @@ use rusqlite::OptionalExtension as _;
 use serde_json::json;
 
 use crate::activity;
-use crate::agents::{Actor, AgentState, goodbye};
-use crate::caller::{are_kin, no_agent_error};
+use crate::agents::{Actor, AgentState, are_kin, goodbye, with_sub_agents};
+use crate::caller::no_agent_error;
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, Tx};
 use crate::error::Result;
 use crate::files::{self, Owner};
 use crate::identity::check_text;
 use crate::news;
+use crate::salvage;
 use crate::scope::Place;
 use crate::seen::Written;
 use crate::sessions::{self, Beginning, Session, SessionStatus};
@@ -142,12 +143,11 @@ impl Coordinator {
                 let session = sessions::load(tx, &id)?;
                 if strict {
                     let free = files::insert(tx, actor, &session, &plan, &apart, false)?;
-                    let blocked = free.conflicts.iter().map(|o| &o.conflict);
-                    if blocked
-                        .into_iter()
-                        .any(|c| c.same_worktree && c.with.agent != me && !are_kin(&c.with.agent, &me))
-                    {
-                        return Ok(false);
+                    for conflict in free.conflicts.iter().map(|o| &o.conflict).filter(|c| c.same_worktree) {
+                        let holder = &conflict.with.agent;
+                        if *holder != me && !are_kin(tx, holder, &me)? {
+                            return Ok(false);
+                        }
                     }
                     if !free.claimed.is_empty() {
                         return Ok(true);
@@ -158,21 +158,24 @@ impl Coordinator {
             })?;
             owners = self.owners_of(&plan)?;
         }
-        owners.retain(|owner| owner.claim.agent != me && !are_kin(&owner.claim.agent, &me));
         let others = self.inner.db.read(|conn| {
-            let others = owners.into_iter().map(|owner| {
+            let mut others = Vec::new();
+            for owner in owners {
                 let claim = &owner.claim;
+                if claim.agent == me || are_kin(conn, &claim.agent, &me)? {
+                    continue;
+                }
                 let to_tell =
                     news::conflict(&claim.session, &claim.root, &claim.pattern, owner.state, owner.same_worktree);
-                Ok(Other { is_news: to_tell.is_new(conn, &me)?, to_tell, owner })
-            });
-            others.collect::<Result<Vec<_>>>()
+                others.push(Other { is_news: to_tell.is_new(conn, &me)?, to_tell, owner });
+            }
+            Ok(others)
         })?;
         Ok(Edit { path, pattern: pattern.to_owned(), claimed, others, stale: self.stale_write(&real)? })
     }
 
     /// The caller leaves in order: its sessions, and those of its sub-agents, end as completed, and what they hold from the
-    /// shell is released. A later call brings it back.
+    /// shell is released. Work that they have taken over and not completed is left for another. A later call brings it back.
     ///
     /// # Errors
     /// `NO_AGENT`, `STORE_*`.
@@ -180,14 +183,9 @@ impl Coordinator {
         let Some(me) = self.inner.caller.agent.clone() else { return Err(no_agent_error()) };
         let ended = self.inner.db.write(Durability::Power, |tx| {
             let scope = self.inner.scope_row(tx)?;
-            let (from, to) = (format!("{me}."), format!("{me}/"));
-            // What begins with its id and a dot stands between these two, as `/` follows `.`.
-            let sql = "SELECT id FROM agents WHERE (id = ?1 OR (id > ?2 AND id < ?3)) AND state <> 'left'";
-            let mut agents: Vec<String> =
-                tx.prepare_cached(sql)?.query_map([&me, &from, &to], |r| r.get(0))?.collect::<Result<_, _>>()?;
-            agents.retain(|id| *id == me || are_kin(id, &me));
             let mut ended = Vec::new();
-            for agent in &agents {
+            for agent in &with_sub_agents(tx, &me)? {
+                salvage::give_back_all(tx, agent, scope)?;
                 let sql = "SELECT id, scope FROM sessions WHERE agent = ?1 AND status = 'active' ORDER BY seq";
                 let active: Vec<(String, i64)> = tx
                     .prepare_cached(sql)?

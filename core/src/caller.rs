@@ -4,6 +4,9 @@
 //! gives to its commands; the nearest ancestor process that is a harness; for a shell command, the nearest interactive
 //! shell that leads its terminal's session. Never the working directory, never "the latest on the machine". Processes
 //! are looked at only when the answer depends on them.
+//!
+//! A harness's hook sets `PORT_DADDY_AGENT` for all commands of its session, so that a harness which is started by one of
+//! them inherits it. What was made from a session's id is therefore believed only where no other session calls.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -141,6 +144,8 @@ pub struct Caller {
     pub harness: Option<String>,
     /// `ai` for a harness, `human` for an interactive shell.
     pub kind: Option<String>,
+    /// The agent whose sub-agent it is.
+    pub(crate) parent: Option<String>,
     /// Processes that prove its life.
     pub(crate) proofs: Vec<ProcessProof>,
 }
@@ -183,18 +188,20 @@ pub(crate) fn resolve(face: Face, named: &Named, around: &Surroundings) -> Resul
         }
         None => view.alone(face, env_agent.as_deref())?,
     };
+    // The environment's session is the environment's agent's: a call in another's name doesn't mean it.
+    let another = env_agent.is_some() && caller.agent != env_agent;
     if let (Some(id), Some(part)) = (&caller.agent, around.session.as_ref().and_then(|s| s.sub_agent.as_ref()))
         && named.agent.is_none()
     {
-        caller.agent = Some(sub_agent_id(id, part));
+        let sub_agent = sub_agent_id(id, part);
+        caller.parent = caller.agent.replace(sub_agent);
     }
     caller.session = match &named.session {
         Some(session) => {
             check_name("session", session, 128)?;
             Some(session.clone())
         }
-        // The environment's session is the environment's agent's: a call in another's name doesn't mean it.
-        None if named.agent.is_some() && env_agent.is_some() && named.agent != env_agent => None,
+        None if another => None,
         None => {
             let session = around.variable(SESSION_VAR);
             session
@@ -242,8 +249,9 @@ impl View<'_> {
     /// A call in the name of `id`, which may be another's: only the environment's own agent has its processes' proof.
     fn named(&self, face: Face, id: &str, env_agent: Option<&str>) -> Caller {
         let own = match env_agent {
-            Some(env) => env == id,
-            None => id.starts_with("tty-") || HARNESSES.iter().any(|h| derived_from(id, h.name)),
+            Some(env) if env == id => true,
+            Some(env) if session_of(env).is_none() => false,
+            _ => id.starts_with("tty-") || HARNESSES.iter().any(|h| derived_from(id, h.name)),
         };
         let found = own.then(|| self.alone(face, env_agent).ok()).flatten();
         match found.filter(|c| c.agent.as_deref() == Some(id)) {
@@ -256,7 +264,10 @@ impl View<'_> {
     fn alone(&self, face: Face, env_agent: Option<&str>) -> Result<Caller> {
         if let Some(id) = env_agent {
             check_agent_id(id).map_err(|e| in_env(AGENT_VAR, &e))?;
-            return Ok(self.environment(id));
+            let inherited = session_of(id).is_some_and(|harness| self.is_of_another(id, harness));
+            if !inherited {
+                return Ok(self.environment(id));
+            }
         }
         let mentioned = self.mentioned();
         if let Some(found) = self.harness_session(&mentioned)? {
@@ -283,6 +294,16 @@ impl View<'_> {
             found.run_by(harness, None);
         }
         Ok(found)
+    }
+
+    /// Whether the id, made from a session of `harness`, comes from further out than the harness that calls.
+    fn is_of_another(&self, id: &str, harness: &Harness) -> bool {
+        match self.harness_session(&self.mentioned()) {
+            Ok(Some(session)) => session.agent.as_deref() != Some(id),
+            Ok(None) => self.harness_process().is_some_and(|(_, nearest)| nearest.name != harness.name),
+            // The processes don't tell.
+            Err(_) => false,
+        }
     }
 
     /// Step 2: the id is given, its proofs are what the processes show.
@@ -369,7 +390,7 @@ impl View<'_> {
 }
 
 fn caller(agent: Option<String>, source: Source) -> Caller {
-    Caller { agent, session: None, source, harness: None, kind: None, proofs: Vec::new() }
+    Caller { agent, session: None, source, harness: None, kind: None, parent: None, proofs: Vec::new() }
 }
 
 fn proof(process: &ProcessInfo, strength: Strength) -> ProcessProof {
@@ -427,6 +448,16 @@ pub(crate) fn derived_from(id: &str, harness: &str) -> bool {
     id.strip_prefix(harness).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| (1..=6).contains(&rest.len()))
 }
 
+/// The harness from whose session's id `id` was made, by its looks: such ids are hexadecimal. A name chosen by hand
+/// (`claude-review`) is none.
+fn session_of(id: &str) -> Option<&'static Harness> {
+    let made_for = |harness: &&Harness| {
+        let part = id.strip_prefix(harness.name).and_then(|rest| rest.strip_prefix('-'));
+        part.is_some_and(|part| part.len() == 6 && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    };
+    HARNESSES.iter().filter(|h| h.session.is_some()).find(made_for)
+}
+
 /// `length` characters that are the same for a process as long as it lives, in every call.
 fn digest(id: &ProcessId, length: u32) -> String {
     spelled(&format!("{}\0{}\0{}\0{}", crate::sys::boot_id(), id.namespace, id.pid, id.start), length)
@@ -437,15 +468,6 @@ fn sub_agent_id(parent: &str, part: &str) -> String {
     // Ids are ASCII, so that any length is a boundary.
     let kept = parent.len().min(AGENT_MAX - PART - 1);
     format!("{}.{}", &parent[..kept], spelled(part, PART as u32))
-}
-
-/// Whether one of two agents is the other's sub-agent: they take turns at the same work.
-pub(crate) fn are_kin(a: &str, b: &str) -> bool {
-    let below = |child: &str, parent: &str| {
-        let part = child.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.'));
-        part.is_some_and(|part| part.len() == PART && part.bytes().all(|b| DIGITS.contains(&b)))
-    };
-    below(a, b) || below(b, a)
 }
 
 const PART: usize = 6;
@@ -670,15 +692,49 @@ mod tests {
         let (one_id, other_id) = (one.agent.clone().unwrap(), other.agent.unwrap());
         assert!(one_id.starts_with("claude-3f9a2c.") && one_id != other_id, "{one_id} {other_id}");
         check_agent_id(&one_id).unwrap();
-        assert_eq!((pids(&one), hook(&[], Some("agent-abc123")).agent), (pids(&command), one.agent));
-        assert!(are_kin(&one_id, "claude-3f9a2c") && are_kin("claude-3f9a2c", &one_id));
-        assert!(!are_kin(&one_id, &other_id) && !are_kin("api", "api.v2") && !are_kin("api", "api"));
+        assert_eq!((pids(&one), hook(&[], Some("agent-abc123")).agent), (pids(&command), one.agent.clone()));
+        assert_eq!((one.parent, hook(&[], None).parent), (command.agent.clone(), None));
         let long = "a".repeat(AGENT_MAX);
         let c = hook(&[("PORT_DADDY_AGENT", &long)], Some("x y\n\0"));
         check_agent_id(&c.agent.unwrap()).unwrap();
         assert_eq!(hook(&[], Some("")).agent, command.agent);
         let unknown = around(&[], vec![]).in_session("gemini", "1", None);
         assert_eq!(unknown.err().unwrap().kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_harness_that_another_one_started_is_not_taken_for_it() {
+        const INHERITED: (&str, &str) = ("PORT_DADDY_AGENT", "claude-aaaaaa");
+        let agent = |env: &[(&str, &str)], tree| find(env, tree).agent.unwrap();
+        let own = find(&[CLAUDE], claude_tree());
+        // A command of the inner session, and a hook of it.
+        let c = find(&[INHERITED, ("PORT_DADDY_SESSION", "s1"), CLAUDE], claude_tree());
+        assert_eq!((&c.agent, pids(&c), c.source, c.session), (&own.agent, pids(&own), Source::HarnessSession, None));
+        let hook = |env: &[(&str, &str)], sub_agent| {
+            let around = around(env, claude_tree()).in_session("claude", CLAUDE.1, sub_agent).unwrap();
+            resolve(Face::Shell, &Named::default(), &around).unwrap().agent.unwrap()
+        };
+        assert_eq!(hook(&[INHERITED], None), "claude-3f9a2c");
+        assert!(hook(&[INHERITED], Some("x")).starts_with("claude-3f9a2c."));
+        // It may be named, too, with the same proofs.
+        let named = Named { agent: own.agent.clone(), session: None };
+        let c = resolve(Face::Shell, &named, &around(&[INHERITED, CLAUDE], claude_tree())).unwrap();
+        assert_eq!(pids(&c), pids(&own));
+        // Another harness inside, with and without ids of sessions.
+        let codex = || [vec![process(25, "codex", &["codex"])], claude_tree()].concat();
+        assert_eq!(agent(&[INHERITED, CLAUDE, CODEX], codex()), agent(&[CLAUDE, CODEX], codex()));
+        assert!(agent(&[INHERITED, CLAUDE, CODEX], codex()).starts_with("codex-"));
+        let gemini = || [vec![process(25, "gemini", &["gemini"])], claude_tree()].concat();
+        assert!(agent(&[INHERITED, CLAUDE, ("GEMINI_CLI", "1")], gemini()).starts_with("gemini-"));
+        // Nothing says otherwise, or nothing says which is the nearest.
+        assert_eq!(agent(&[INHERITED], claude_tree()), "claude-aaaaaa");
+        assert_eq!(agent(&[INHERITED], vec![]), "claude-aaaaaa");
+        assert_eq!(agent(&[INHERITED, CLAUDE, CODEX], vec![]), "claude-aaaaaa");
+        // What a person chose is stronger, whatever it looks like.
+        for chosen in ["api", "claude-review", "claude-1", "claude-aaaaaa.b"] {
+            assert_eq!(agent(&[("PORT_DADDY_AGENT", chosen), CLAUDE], claude_tree()), chosen);
+            assert_eq!(hook(&[("PORT_DADDY_AGENT", chosen)], None), chosen);
+        }
     }
 
     #[test]

@@ -222,6 +222,8 @@ pub(crate) struct Inner {
     pub(crate) boot: OnceLock<i64>,
     /// This handle's own proof of life: from the start for a program, from its first wait for a shell command.
     live: Mutex<Option<LiveFile>>,
+    /// Whether more than a wait depends on the live file.
+    works: AtomicBool,
     pub(crate) recorded: AtomicBool,
     /// It is being closed, or was: what it held and waited for goes before the database does.
     closing: AtomicBool,
@@ -295,6 +297,7 @@ impl Coordinator {
             scope_row: OnceLock::new(),
             boot: OnceLock::new(),
             live: Mutex::new(None),
+            works: AtomicBool::new(false),
             recorded: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             notices: Mutex::new(Vec::new()),
@@ -398,13 +401,20 @@ impl Inner {
         let me = sys::process::own();
         let kind = if self.face == Face::Library { ProofKind::Instance } else { ProofKind::Command };
         let what = me_name();
-        Some(Proof { kind, live, pid: me.pid, start: me.start, namespace: me.namespace, this_boot: true, what })
+        let waits = kind == ProofKind::Command && !self.works.load(Ordering::Acquire);
+        Some(Proof { kind, live, pid: me.pid, start: me.start, namespace: me.namespace, this_boot: true, what, waits })
+    }
+
+    /// This handle's live file for something that is to live as long as it: more than a wait.
+    pub(crate) fn presence_at_work(&self) -> Result<String> {
+        self.works.store(true, Ordering::Release);
+        self.presence()
     }
 
     /// Lets a command that we start share this handle's proof of life: a descriptor for it to inherit.
     #[cfg(unix)]
     pub(crate) fn inheritable_proof(&self) -> Result<std::os::fd::OwnedFd> {
-        let name = self.presence()?;
+        let name = self.presence_at_work()?;
         let live = self.live.lock();
         let file = live.as_ref().ok_or_else(|| Error::internal("the live file was withdrawn"))?;
         file.inheritable().map_err(|e| Error::io("sharing", Path::new(&name), e))

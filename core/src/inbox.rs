@@ -5,7 +5,7 @@
 //! in between loses none.
 //!
 //! The sender learns in the same transaction what will become of its message. *Woken* is what `waiters` says: the recipient
-//! has a row there from before it sleeps until what it sleeps for is over, and its live file is held. A one-time watch takes
+//! lives and has a row there from before it sleeps until what it sleeps for is over, and its live file is held. A one-time watch takes
 //! its row away and only then reads for the last time (`InboxFollower::finish`): whoever was told so before is read, and
 //! whoever comes after is told something else. *On its next turn* means that a harness's hooks have told the agent something
 //! within a day (`told`).
@@ -229,14 +229,15 @@ fn topic(recipient: &str) -> Topic {
 
 /// Whether an agent will see a message that it has now, and since when it is gone.
 fn reach(tx: &Tx<'_>, recipient: &str) -> Result<(Reach, Option<i64>)> {
-    if waiters::waits_for_messages(tx, recipient)? {
-        return Ok((Reach::Woken, None));
-    }
+    // First, whether it lives: what it left waiting reads for nobody.
     if !agents::check(tx, recipient)? {
         let gone = tx
             .prepare_cached("SELECT coalesce(died_ms, seen_ms) FROM agents WHERE id = ?1")?
             .query_row([recipient], |r| r.get(0))?;
         return Ok((Reach::Nobody, Some(gone)));
+    }
+    if waiters::waits_for_messages(tx, recipient)? {
+        return Ok((Reach::Woken, None));
     }
     let hooked = tx
         .prepare_cached("SELECT 1 FROM told WHERE agent = ?1 AND at_ms > ?2")?

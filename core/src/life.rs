@@ -23,8 +23,8 @@ const MINUTE: i64 = 60 * SECOND;
 pub enum ProofKind {
     /// An open handle of this library, by its locked file. Strong.
     Instance,
-    /// A command that waits (`pd sub`, `pd with-lock`, `pd run`), by its locked file. Proves life while it runs; its
-    /// end proves nothing.
+    /// A command that stays (`pd sub`, `pd with-lock`, `pd run`), by its locked file. Proves life while it runs; its
+    /// end proves nothing. One that only waits proves nothing where all strong proofs are lost: it was left behind.
     Command,
     /// A harness's process. Strong.
     Process,
@@ -69,6 +69,9 @@ pub struct Proof {
     pub this_boot: bool,
     /// The process's name, for people.
     pub what: String,
+    /// Whether it is a command that does nothing but wait.
+    #[serde(skip)]
+    pub waits: bool,
 }
 
 /// Whether a proof holds.
@@ -150,6 +153,7 @@ pub(crate) fn live_held(liveness: &dyn Liveness, live: &str) -> bool {
         namespace: 0,
         this_boot: true,
         what: String::new(),
+        waits: false,
     };
     liveness.holds(&proof) != Holds::No
 }
@@ -187,9 +191,12 @@ pub(crate) fn judge(proofs: &[Proof], signs: Signs, liveness: &dyn Liveness) -> 
     let mut strong_unknown = false;
     let mut weak_lost = None;
     let mut weak_holds = false;
+    let mut waits = false;
     for proof in proofs {
         let holds = liveness.holds(proof);
         match (proof.kind, holds) {
+            // A harness that is killed leaves the commands behind that it had in the background.
+            (ProofKind::Command, Holds::Yes) if proof.waits => waits = true,
             (ProofKind::Instance | ProofKind::Process | ProofKind::Command, Holds::Yes) => {
                 return Verdict::Alive { stale: signs.silent_ms >= 2 * MINUTE };
             }
@@ -203,6 +210,7 @@ pub(crate) fn judge(proofs: &[Proof], signs: Signs, liveness: &dyn Liveness) -> 
     // What can't be looked at from here is no evidence of death: silence decides.
     match (strong_lost, weak_lost) {
         (Some(lost), _) if !strong_unknown => Verdict::Dead { proof: gone(lost), proven: true },
+        _ if waits => Verdict::Alive { stale: signs.silent_ms >= 2 * MINUTE },
         _ if weak_holds => by_silence(10 * MINUTE, 60 * MINUTE),
         (None, Some(lost)) if !strong_unknown => Verdict::Dead { proof: gone(lost), proven: true },
         _ if signs.promised => by_silence(2 * MINUTE, 5 * MINUTE),
@@ -243,8 +251,9 @@ pub(crate) fn proofs(conn: &Connection, agent: &str, boot: i64) -> Result<Vec<Pr
             namespace: r.get::<_, i64>(4)?.cast_unsigned(),
             this_boot: r.get::<_, i64>(5)? == boot,
             what: r.get(6)?,
+            waits: r.get(7)?,
         };
-        Ok((r.get::<_, i64>(7)?, proof))
+        Ok((r.get::<_, i64>(8)?, proof))
     })?;
     let mut proofs = rows.collect::<Result<Vec<_>, _>>()?;
     // Sorted here: they are few, and SQLite would set up a sorter for them each time.
@@ -252,14 +261,15 @@ pub(crate) fn proofs(conn: &Connection, agent: &str, boot: i64) -> Result<Vec<Pr
     Ok(proofs.into_iter().map(|(_, proof)| proof).collect())
 }
 
-const PROOFS: &str = "SELECT kind, live, pid, start, namespace, boot, what, id FROM proofs WHERE agent = ?1";
+const PROOFS: &str = "SELECT kind, live, pid, start, namespace, boot, what, waits, id FROM proofs WHERE agent = ?1";
 
-/// Stores a proof of `agent`; true if it is new.
+/// Stores a proof of `agent`; true if it is new, or proves more than before.
 pub(crate) fn record(tx: &Tx<'_>, agent: &str, proof: &Proof) -> Result<bool> {
     let changed = tx
         .prepare_cached(
-            "INSERT INTO proofs (agent, kind, live, pid, start, namespace, boot, what)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+            "INSERT INTO proofs (agent, kind, live, pid, start, namespace, boot, what, waits)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT DO UPDATE SET waits = excluded.waits WHERE waits > excluded.waits",
         )?
         .execute((
             agent,
@@ -270,6 +280,7 @@ pub(crate) fn record(tx: &Tx<'_>, agent: &str, proof: &Proof) -> Result<bool> {
             proof.namespace.cast_signed(),
             tx.now.boot,
             &proof.what,
+            proof.waits,
         ))?;
     Ok(changed > 0)
 }
@@ -319,7 +330,16 @@ mod tests {
     }
 
     fn proof(kind: ProofKind, pid: u32) -> Proof {
-        Proof { kind, live: String::new(), pid, start: 1, namespace: 1, this_boot: true, what: "sh".into() }
+        Proof {
+            kind,
+            live: String::new(),
+            pid,
+            start: 1,
+            namespace: 1,
+            this_boot: true,
+            what: "sh".into(),
+            waits: false,
+        }
     }
 
     fn verdict(proofs: &[(ProofKind, Holds)], silent_min: i64, promised: bool) -> Verdict {
@@ -362,6 +382,25 @@ mod tests {
         // A waiting command proves life while it runs, and nothing by its end.
         assert_eq!(verdict(&[(Command, Yes), (Shell, No)], 100, false), alive(true));
         assert_eq!(verdict(&[(Command, No)], 1, false), alive(false));
+        assert_eq!(verdict(&[(Command, Yes), (Process, No)], 100, false), alive(true));
+        // One that only waits outlives no harness.
+        let of_one_that_waits = |others: &[(ProofKind, Holds)]| {
+            let all = [&[(Command, Yes)], others].concat();
+            let numbered: Vec<_> = all.iter().zip(1u32..).collect();
+            let said = Said(numbered.iter().map(|((_, holds), pid)| (*pid, *holds)).collect());
+            let mut proofs: Vec<_> = numbered.iter().map(|((kind, _), pid)| proof(*kind, *pid)).collect();
+            proofs[0].waits = true;
+            judge(&proofs, Signs { silent_ms: 100 * MINUTE, promised: true }, &said)
+        };
+        for living in
+            [&[][..], &[(Shell, No)], &[(Shell, Yes)], &[(Process, Unknown)], &[(Process, No), (Process, Yes)]]
+        {
+            assert_eq!(of_one_that_waits(living), alive(true), "{living:?}");
+        }
+        assert_eq!(of_one_that_waits(&[(Process, No), (Command, Yes)]), alive(true));
+        for lost in [&[(Process, No)][..], &[(Instance, No)], &[(Process, No), (Shell, Yes)]] {
+            assert_eq!(dead(&of_one_that_waits(lost)), Some(true), "{lost:?}");
+        }
         // What can't be seen from here proves no death.
         assert_eq!(verdict(&[(Process, Unknown)], 4, false), alive(false));
         assert_eq!(dead(&verdict(&[(Process, Unknown), (Instance, No)], 1, false)), None);

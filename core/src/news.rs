@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Row};
 
 use crate::agents::{AgentState, state_of};
-use crate::caller::{are_kin, no_agent_error};
+use crate::caller::no_agent_error;
 use crate::coordinator::Coordinator;
 use crate::db::Tx;
 use crate::error::Result;
@@ -258,7 +258,7 @@ pub(crate) fn owe<'a>(
     let mut owed: Vec<(&str, &str)> = Vec::new();
     for conflict in conflicts {
         let key = (conflict.with.agent.as_str(), conflict.pattern.as_str());
-        let own = key.0 == session.agent || are_kin(key.0, &session.agent);
+        let own = key.0 == session.agent || crate::agents::are_kin(tx, key.0, &session.agent)?;
         if own || owed.contains(&key) || owed.len() as i64 >= MOST {
             continue;
         }
@@ -307,7 +307,9 @@ fn overlaps(conn: &Connection, me: &str) -> Result<Vec<Overlapped>> {
     let mut statement = conn.prepare_cached(OVERLAPS)?;
     let rows = statement.query_map((me, MOST), read)?;
     let mut found: Vec<Overlapped> = rows.collect::<Result<_, _>>()?;
-    found.retain(|o| o.agent != me && !are_kin(&o.agent, me));
+    let kin = found.iter().map(|o| crate::agents::are_kin(conn, &o.agent, me)).collect::<Result<Vec<_>>>()?;
+    let mut kin = kin.into_iter();
+    found.retain(|o| !kin.next().unwrap_or_default() && o.agent != me);
     Ok(found)
 }
 

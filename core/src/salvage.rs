@@ -256,22 +256,7 @@ impl Coordinator {
         let (row, ids) = self.act(Durability::Power, |tx, actor| {
             let row = claimed_by_caller(tx, actor, agent, "abandon")?;
             let ids = session_ids_of(tx, row.id)?;
-            tx.prepare_cached(
-                "UPDATE sessions SET agent = ?2, salvage = NULL WHERE salvage = ?1 AND status = 'active'",
-            )?
-            .execute((row.id, agent))?;
-            let lives = agents::check(tx, agent)?;
-            let open: bool =
-                tx.prepare_cached("SELECT 1 FROM salvages WHERE agent = ?1 AND state = 'open'")?.exists([agent])?;
-            if lives || open {
-                // It goes on by itself, or its later death has a salvage open that these sessions now belong to.
-                finish(tx, row.id, "returned")?;
-            } else {
-                tx.prepare_cached(
-                    "UPDATE salvages SET state = 'open', by_agent = NULL, claimed_ms = NULL, told = 0 WHERE id = ?1",
-                )?
-                .execute([row.id])?;
-            }
+            give_back(tx, row.id, agent)?;
             activity::record(tx, actor, "salvage.abandon", agent, json!({"salvage": row.id, "sessions": ids}))?;
             wake(tx, agent, actor.agent()?);
             Ok((load(tx, row.id)?, ids))
@@ -343,6 +328,42 @@ impl Coordinator {
             claimed_ms: row.claimed_ms,
         })
     }
+}
+
+/// The sessions that came with a salvage and are still active are the dead agent's again, for another to claim.
+fn give_back(tx: &Tx<'_>, salvage: i64, dead: &str) -> Result<()> {
+    tx.prepare_cached("UPDATE sessions SET agent = ?2, salvage = NULL WHERE salvage = ?1 AND status = 'active'")?
+        .execute((salvage, dead))?;
+    let lives = agents::check(tx, dead)?;
+    let open: bool = tx.prepare_cached("SELECT 1 FROM salvages WHERE agent = ?1 AND state = 'open'")?.exists([dead])?;
+    if lives || open {
+        // It goes on by itself, or its later death has a salvage open that these sessions now belong to.
+        return finish(tx, salvage, "returned");
+    }
+    tx.prepare_cached(
+        "UPDATE salvages SET state = 'open', by_agent = NULL, claimed_ms = NULL, told = 0 WHERE id = ?1",
+    )?
+    .execute([salvage])?;
+    Ok(())
+}
+
+/// An agent leaves: what it has taken over and not finished is there for the next.
+pub(crate) fn give_back_all(tx: &Tx<'_>, heir: &str, scope: i64) -> Result<()> {
+    let taken: Vec<(i64, String)> = tx
+        .prepare_cached(
+            "SELECT id, agent FROM salvages v WHERE by_agent = ?1 AND state = 'claimed'
+               AND EXISTS (SELECT 1 FROM sessions WHERE salvage = v.id AND agent = ?1 AND status = 'active') ORDER BY id",
+        )?
+        .query_map([heir], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (salvage, dead) in taken {
+        let ids = session_ids_of(tx, salvage)?;
+        give_back(tx, salvage, &dead)?;
+        let detail = json!({"salvage": salvage, "sessions": ids});
+        activity::record_as(tx, Some(heir), scope, "salvage.abandon", &dead, detail)?;
+        wake(tx, &dead, heir);
+    }
+    Ok(())
 }
 
 /// Opens a salvage for an agent that was just found dead, if it left active sessions.

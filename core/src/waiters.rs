@@ -177,6 +177,12 @@ pub(crate) fn waits_for_messages(tx: &Tx<'_>, agent: &str) -> Result<bool> {
     Ok(!living(tx, found)?.is_empty())
 }
 
+/// Ends the waits of an agent for messages to it.
+pub(crate) fn remove_for_messages(tx: &Tx<'_>, agent: &str) -> Result<()> {
+    tx.prepare_cached("DELETE FROM waiters WHERE kind = 'inbox' AND agent = ?1")?.execute([agent])?;
+    Ok(())
+}
+
 /// The first living waiter for a lock; dead ones before it are removed.
 pub(crate) fn first_for_lock(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Option<Waiter>> {
     loop {

@@ -188,6 +188,36 @@ fn session_start_registers_the_agent_and_goes_on_with_its_session() {
 }
 
 #[test]
+fn a_session_inside_another_is_an_agent_of_its_own() {
+    let mut agents = Agents::new();
+    agents.start("aaaaaa");
+    agents.edit("aaaaaa", "src/a.ts", "two\n");
+    // What the outer one's SessionStart has put into the environment of all its commands.
+    agents.place.agent("claude-aaaaaa").ok(&["lock", "migrations"]);
+    let env = agents.place.path("env");
+    let mut command = agents.place.command(&["hook", "SessionStart"]);
+    command.env("CLAUDE_ENV_FILE", &env).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut inner = command.spawn().unwrap();
+    let event = agents.event("SessionStart", "bbbbbb");
+    inner.stdin.take().unwrap().write_all(event.to_string().as_bytes()).unwrap();
+    inner.wait_with_output().unwrap();
+    assert_eq!(std::fs::read_to_string(&env).unwrap(), "export PORT_DADDY_AGENT='claude-bbbbbb'\n");
+    let told = agents.send(&agents.file("PreToolUse-Edit", "bbbbbb", "src/a.ts"));
+    assert!(context(&told).contains("is claimed by claude-aaaaaa"), "{told}");
+    agents.send(&agents.event("SessionEnd", "bbbbbb"));
+    agents.place.agent("");
+    let states = |id: &str| agents.place.json(&["agent", "show", id])["state"].clone();
+    assert_eq!((states("claude-aaaaaa"), states("claude-bbbbbb")), (json!("active"), json!("left")));
+    let claims: Vec<_> = agents.claims().iter().map(|c| c["agent"].clone()).collect();
+    assert_eq!(claims, [json!("claude-aaaaaa")]);
+    assert_eq!(agents.place.json(&["locks"])["locks"][0]["agent"], "claude-aaaaaa");
+    // A name that a person chose stays one.
+    agents.place.agent("claude-review");
+    agents.start("cccccc");
+    assert_eq!(agents.place.json(&["whoami"])["registered"]["id"], "claude-review");
+}
+
+#[test]
 fn session_start_tells_who_and_what_is_there_in_at_most_1500_characters() {
     let mut agents = Agents::new();
     agents.start("bbb222");

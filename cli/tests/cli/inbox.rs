@@ -1,5 +1,6 @@
 //! Messages to one agent, from the command line.
 
+use crate::callers::Harness;
 use crate::place::{Place, assert_run};
 
 fn place() -> Place {
@@ -64,6 +65,89 @@ fn a_watch_ends_when_a_message_comes() {
     let late = place.pd(&["inbox", "--watch", "--timeout", "10ms"]);
     assert_eq!((late.exit, late.stdout.as_str()), (4, ""), "{}", late.shown());
     assert_eq!(place.pd(&["inbox", "--timeout", "10ms"]).exit, 2);
+}
+
+/// A harness's agent and its background command, which leaves its exit code in a file.
+fn in_background(place: &mut Place, command: &str) -> (Harness, String) {
+    place.agent("");
+    let mut harness = Harness::start(place, "claude", 1);
+    let id = harness.ask("pd begin Work -q >/dev/null; pd whoami -q").trim().to_owned();
+    let at = place.path("").display().to_string();
+    let script = format!("{command} >{at}/out 2>{at}/err; echo $? >{at}/exit.new; mv {at}/exit.new {at}/exit");
+    harness.ask(&format!("{{ sh -c '{script}' >/dev/null 2>&1 & }}"));
+    place.agent("alice");
+    (harness, id)
+}
+
+#[test]
+fn a_watch_that_its_harness_left_behind_keeps_nobody_alive_and_ends() {
+    let mut place = Place::new();
+    let (harness, id) = in_background(&mut place, "pd inbox --watch --timeout 60s");
+    place.until_waiting(1);
+    assert!(place.ok(&["send", "-q", &id, "x"]).trim().parse::<i64>().is_ok());
+    place.until(|| place.path("exit").exists());
+    assert_eq!(std::fs::read_to_string(place.path("exit")).unwrap(), "0\n", "it is woken while its agent lives");
+    drop(harness);
+
+    let mut place = Place::new();
+    let (mut harness, id) = in_background(&mut place, "pd inbox --watch --timeout 60s");
+    place.until_waiting(1);
+    harness.child.kill().unwrap();
+    harness.child.wait().unwrap();
+    let sent = place.json(&["send", &id, "still there?"]);
+    assert_eq!(sent["reach"], "nobody", "{sent}");
+    place.until(|| place.path("exit").exists());
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!((read("exit").as_str(), read("out").as_str()), ("1\n", ""));
+    assert!(read("err").contains(&format!("{id} is dead: nobody waits here any more")), "{}", read("err"));
+    assert_eq!(place.json(&["agent", "show", &id])["state"], "dead");
+    assert_eq!(place.json(&["salvage"])["items"][0]["agent"], id.as_str());
+    // It was shown to nobody.
+    let briefing = place.json(&["salvage", "claim", &id]);
+    assert_eq!(briefing["unseen"][0]["text"], "still there?", "{briefing}");
+}
+
+#[test]
+fn a_watch_of_an_agent_that_left_ends_and_does_not_bring_it_back() {
+    let mut place = place();
+    let watch = place.agent("bob").start(&["inbox", "--watch", "--timeout", "60s"]);
+    place.until_waiting(1);
+    place.ok(&["agent", "unregister"]);
+    let sent = place.agent("alice").json(&["send", "bob", "x"]);
+    assert_eq!(sent["reach"], "nobody", "{sent}");
+    let run = watch.end();
+    assert_eq!((run.exit, run.stdout.as_str()), (1, ""), "{}", run.shown());
+    assert!(run.stderr.contains("bob has left"), "{}", run.shown());
+    assert_eq!(place.json(&["agent", "show", "bob"])["state"], "left");
+    assert_eq!(place.agent("bob").ok(&["inbox"]), "[alice] x\n");
+}
+
+#[test]
+fn a_wait_for_signals_that_was_left_behind_keeps_nobody_alive_and_work_under_a_lock_does() {
+    let mut place = Place::new();
+    let (mut harness, id) = in_background(&mut place, "pd sub never:comes --follow --timeout 60s");
+    place.until_waiting(1);
+    harness.child.kill().unwrap();
+    harness.child.wait().unwrap();
+    assert_eq!(place.json(&["agent", "show", &id])["state"], "dead");
+
+    let mut place = Place::new();
+    let (mut harness, id) = in_background(&mut place, "pd with-lock deploy -- sleep 60");
+    place.until(|| !place.json(&["locks"])["locks"].as_array().unwrap().is_empty());
+    harness.child.kill().unwrap();
+    harness.child.wait().unwrap();
+    assert_eq!(place.json(&["agent", "show", &id])["state"], "active");
+    assert_eq!(place.json(&["locks"])["locks"][0]["agent"], id.as_str());
+    let pid = place.json(&["agent", "show", &id])["proofs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["kind"] == "command")
+        .unwrap()["pid"]
+        .to_string();
+    assert!(place.program("kill").args(["-TERM", &pid]).status().unwrap().success());
+    place.until(|| place.path("exit").exists());
+    assert_eq!(place.json(&["agent", "show", &id])["state"], "dead");
 }
 
 #[test]

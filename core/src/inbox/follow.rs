@@ -1,7 +1,7 @@
 //! Waiting for messages to oneself.
 //!
 //! ```text
-//! follower:  sample;  read;  nothing? be recorded (one commit), sleep;  woken: sample, read …
+//! follower:  sample;  read;  nothing? be recorded (one commit), sleep;  woken: sample, gone? read …
 //! last:      be recorded no more (one commit);  read
 //! ```
 
@@ -10,6 +10,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::{BATCH, DirectMessage, MOST_UNSHOWN, topic, unshown};
+use crate::agents;
 use crate::coordinator::Coordinator;
 use crate::db::Durability;
 use crate::error::Result;
@@ -17,6 +18,7 @@ use crate::interrupt;
 use crate::tasks::at_once;
 use crate::wait::{Sleeping, Wait, Woken};
 use crate::waiters::{self, Kind, NewWaiter};
+use crate::wake::Topic;
 
 impl Coordinator {
     /// Gives the caller's messages that were not shown yet, then each new one as it is sent, until `each` returns false or
@@ -71,7 +73,7 @@ impl InboxFollower {
     /// The next message; none when the time runs out first.
     ///
     /// # Errors
-    /// `CANCELLED`, `CLOSED`, `STORE_*`.
+    /// `OWNER_GONE` where the agent has left or died while it was waited for it; `CANCELLED`, `CLOSED`, `STORE_*`.
     pub fn next(&mut self, wait: &Wait) -> Result<Option<DirectMessage>> {
         at_once(self.receive(Sleeping::Thread, wait))
     }
@@ -115,9 +117,17 @@ impl InboxFollower {
             return Ok(Some(message));
         }
         let coordinator = self.coordinator.clone();
-        let mut waiting = coordinator.waiting(sleeping, vec![topic(&self.me)], wait)?;
+        let inner = &coordinator.inner;
+        let topics = vec![topic(&self.me), Topic::of(&["agent", &self.me])];
+        let mut waiting = coordinator.waiting(sleeping, topics, wait)?;
         loop {
+            let now = inner.now()?;
             let (batch, recorded) = waiting.read(|conn| {
+                if self.ticket.is_some()
+                    && let Some(gone) = agents::gone(conn, &self.me, now, &*inner.db.inputs().liveness)?
+                {
+                    return Err(gone);
+                }
                 let recorded = self.ticket.map_or(Ok(false), |ticket| waiters::is_waiting(conn, ticket))?;
                 Ok((unshown(conn, &self.me, self.seq, BATCH)?, recorded))
             })?;

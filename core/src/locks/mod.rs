@@ -307,7 +307,11 @@ impl Coordinator {
             Tie::Handle => true,
         };
         // A waiter needs a proof of its own life, whatever the lock will be tied to.
-        let live = if tie_handle || options.blocking { Some(self.inner.presence()?) } else { None };
+        let live = match (tie_handle, options.blocking) {
+            (true, _) => Some(self.inner.presence_at_work()?),
+            (false, true) => Some(self.inner.presence()?),
+            (false, false) => None,
+        };
         let mut scope = 0;
         let mut held_elsewhere = None;
         let asked = self.act(Durability::Process, |tx, actor| {

@@ -180,6 +180,30 @@ fn abandoned_work_is_open_again_and_dismissed_work_is_not() {
 }
 
 #[test]
+fn a_claimer_that_leaves_gives_back_what_it_has_not_completed() {
+    let store = TempStore::running();
+    killed(&store, &store.dir("work"));
+    let (leaver, quitter, last) = (store.shell("leaver"), store.open("quitter"), store.open("last"));
+    for heir in [&leaver, &quitter] {
+        heir.start_session(&NewSession { purpose: "its own".into(), ..Default::default() }).unwrap();
+        assert_eq!(heir.salvage_claim("db").unwrap().sessions.len(), 1);
+        assert!(last.salvage(&SalvageFilter::default()).unwrap().items.is_empty());
+        match heir.caller().agent.as_deref() {
+            // Its own work is done; the other's isn't.
+            Some("leaver") => assert_eq!(heir.leave().unwrap().len(), 1),
+            _ => drop(heir.unregister_agent().unwrap()),
+        }
+        let items = last.salvage(&SalvageFilter::default()).unwrap().items;
+        let of: Vec<_> = items.iter().map(|i| (i.agent.as_str(), i.state, i.claims.len())).collect();
+        assert_eq!(of, [("db", SalvageState::Open, 1)]);
+    }
+    last.salvage_claim("db").unwrap();
+    last.salvage_complete("db", None).unwrap();
+    assert_eq!(last.leave().unwrap().len(), 0);
+    assert!(leaver.salvage(&SalvageFilter { all: true, ..Default::default() }).unwrap().items.is_empty());
+}
+
+#[test]
 fn a_claimer_that_dies_leaves_what_it_inherited() {
     let store = TempStore::running();
     killed(&store, &store.dir("work"));

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use portdaddy_core::{
-    AgentState, ClaimFiles, Coordinator, ErrorKind, NewsFilter, Publish, SalvageFilter, Session, ToTell,
+    AgentState, ClaimFiles, Coordinator, ErrorKind, Face, NewsFilter, Publish, SalvageFilter, Session, Surroundings,
+    ToTell,
 };
 use portdaddy_testutil::{Process, Role, TempStore};
 use serde_json::json;
@@ -267,7 +268,10 @@ fn an_agent_that_arrives_goes_on_and_one_that_leaves_ends_its_sessions() {
     let store = TempStore::new();
     let dir = store.repository("repo");
     let open = |agent: &str| store.shell_in(agent, &dir);
-    let (a, child, namesake) = (open("a"), open("a.0abc12"), open("a.b"));
+    let (a, namesakes) = (open("a"), [open("a.b"), open("a.0abc12")]);
+    let around = Surroundings::given([("PORT_DADDY_AGENT", "a")]).in_session("claude", "1", Some("part")).unwrap();
+    let child = Coordinator::open(store.options().cwd(&dir).face(Face::Shell).surroundings(around)).unwrap();
+    let part = child.caller().agent.clone().unwrap();
     let arrival = a.arrive("Implicit").unwrap();
     assert!(!arrival.continued);
     assert_eq!((a.arrive("Other").unwrap().session.id, a.arrive("x").unwrap().continued), (arrival.session.id, true));
@@ -276,10 +280,16 @@ fn an_agent_that_arrives_goes_on_and_one_that_leaves_ends_its_sessions() {
     let session = |pd: &Coordinator| -> Session { pd.whoami().unwrap().session.unwrap() };
     assert_eq!(session(&a).purpose, "Build it");
     child.arrive("Part").unwrap();
-    namesake.arrive("Not related").unwrap();
+    // A name says nothing of where an agent comes from.
+    namesakes.iter().for_each(|namesake| drop(namesake.arrive("Not related").unwrap()));
+    let others = |pd: &Coordinator| pd.begin_edit(Path::new("shared.rs"), false, "x").unwrap().others.len();
+    assert_eq!((others(&a), others(&child), others(&namesakes[1]), others(&child)), (0, 0, 2, 1));
+    let overlaps =
+        |pd: &Coordinator| pd.news(&NewsFilter { overlaps: true, ..NewsFilter::default() }).unwrap().overlaps.len();
+    assert_eq!((overlaps(&a), overlaps(&child)), (1, 1));
     assert_eq!(a.leave().unwrap().len(), 2);
-    assert_eq!((a.agent("a").unwrap().state, a.agent("a.0abc12").unwrap().state), (AgentState::Left, AgentState::Left));
-    assert_eq!(session(&namesake).purpose, "Not related");
+    assert_eq!((a.agent("a").unwrap().state, a.agent(&part).unwrap().state), (AgentState::Left, AgentState::Left));
+    namesakes.iter().for_each(|namesake| assert_eq!(session(namesake).purpose, "Not related"));
     assert_eq!(open("a").arrive("Again").unwrap().session.purpose, "Build it");
     assert_eq!(open("nobody").leave().unwrap().len(), 0);
     assert_eq!(a.arrive("").unwrap_err().kind(), ErrorKind::Invalid);

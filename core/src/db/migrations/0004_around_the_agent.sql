@@ -70,6 +70,13 @@ CREATE INDEX waiters_by_name ON waiters (kind, scope, name, ticket);
 CREATE INDEX waiters_by_agent ON waiters (agent);
 UPDATE sqlite_sequence SET name = 'waiters' WHERE name = 'waiters before';
 
+-- The agent whose sub-agent it is.
+ALTER TABLE agents ADD COLUMN parent TEXT;
+CREATE INDEX agents_by_parent ON agents (parent) WHERE parent IS NOT NULL;
+
+-- 1: a command that does nothing but wait, and outlives no other proof of its agent's life.
+ALTER TABLE proofs ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
+
 -- Whose a stash entry is.
 CREATE TABLE stashes (
     repository TEXT NOT NULL, -- the common git directory
