@@ -9,7 +9,7 @@ use crate::coordinator::Coordinator;
 use crate::db::Tx;
 use crate::error::Result;
 use crate::files::Conflict;
-use crate::inbox::DirectMessage;
+use crate::inbox::{self, DirectMessage};
 use crate::messages::{self, Signal};
 use crate::sessions::Session;
 use crate::told::{self, ToTell};
@@ -19,6 +19,8 @@ pub(crate) const OVERLAP: &str = "overlap ";
 
 /// How many of each kind are looked at.
 const MOST: i64 = 50;
+/// Messages that are looked at at once.
+const MESSAGES: usize = 100;
 /// How old a signal may be that is told.
 const LATCHED_MS: i64 = 24 * 3600 * 1000;
 /// An overlap that nobody came to hear of is forgotten, so many at each new one.
@@ -200,10 +202,12 @@ impl Coordinator {
             Ok(news)
         })?;
         if filter.messages {
-            let cut = self.inner.db.read(|conn| told::up_to(conn, &me, told::CUT))?.0;
-            news.messages = self.inbox()?;
-            news.after_cut = news.messages.first().is_some_and(|m| m.seq <= cut);
-            news.messages.retain(|m| m.seq > cut);
+            (news.messages, news.after_cut) = self.inner.db.read(|conn| {
+                // After what was begun, however much waits up to there.
+                let cut = told::up_to(conn, &me, told::CUT)?.0;
+                let first = inbox::unshown(conn, &me, 0, 1)?.first().map(|m| m.seq);
+                Ok((inbox::unshown(conn, &me, cut, MESSAGES)?, first.is_some_and(|seq| seq <= cut)))
+            })?;
         }
         Ok(news)
     }

@@ -377,6 +377,31 @@ fn signals_are_told_once_and_the_end_of_a_turn_does_not_nag() {
 }
 
 #[test]
+fn a_message_that_is_too_long_keeps_none_after_it_from_being_shown() {
+    let mut agents = Agents::new();
+    agents.start("abc123");
+    agents.place.agent("api");
+    agents.place.ok(&["send", "claude-abc123", &format!("long {}", "x".repeat(9_000))]);
+    let send = |from: usize, to: usize| {
+        let script = format!("for n in $(seq {from} {to}); do pd send -q claude-abc123 \"number $n.\" || exit 1; done");
+        assert_eq!(agents.place.sh(&script).exit, 0);
+    };
+    send(1, 110);
+    let prompt = agents.event("UserPromptSubmit", "abc123");
+    let mut told = String::new();
+    for _ in 0..4 {
+        told += context(&agents.send(&prompt));
+    }
+    for number in 1..=110 {
+        assert_eq!(told.matches(&format!(": number {number}.")).count(), 1, "{number}: {told}");
+    }
+    assert_eq!(told.matches("(pd inbox shows the rest)").count(), 1);
+    assert!(agents.send(&prompt).is_null());
+    send(111, 111);
+    assert!(context(&agents.send(&prompt)).ends_with(": number 111."));
+}
+
+#[test]
 fn what_is_wrong_blocks_nothing_and_is_logged() {
     let agents = Agents::new();
     let edit = agents.event("PreToolUse-Edit", "abc123");
