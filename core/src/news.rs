@@ -61,6 +61,8 @@ pub struct News {
     pub after_cut: bool,
     /// It is long since it was remembered that the caller asks.
     asked_long_ago: bool,
+    /// The scope that the signals are of.
+    scope: Option<i64>,
 }
 
 /// A claim that another made on what the caller had claimed.
@@ -131,10 +133,18 @@ pub struct Colleague {
 impl News {
     /// What to mark as [told](Coordinator::told) once all but the messages was shown.
     pub fn to_tell(&self) -> Vec<ToTell> {
-        let signals = self.signals.iter().map(|m| m.seq).max().map(|seq| ToTell::up_to(told::SIGNALS, seq));
-        let overlaps = self.overlaps.iter().flat_map(|o| [o.row(), o.conflict()]);
+        self.to_tell_of(self.overlaps.len(), self.left_work.len(), self.signals.len())
+    }
+
+    /// What to mark as [told](Coordinator::told) once the first so many of each kind were shown, or counted. Of signals, whose
+    /// place is one, all or none count.
+    pub fn to_tell_of(&self, overlaps: usize, left_work: usize, signals: usize) -> Vec<ToTell> {
+        let newest = self.signals.iter().map(|m| m.seq).max().filter(|_| signals >= self.signals.len());
+        let signals = newest.zip(self.scope).map(|(seq, scope)| ToTell::up_to(&told::signals(scope), seq));
+        let overlaps = self.overlaps.iter().take(overlaps).flat_map(|o| [o.row(), o.conflict()]);
         let asked = self.asked_long_ago.then(|| ToTell::new(told::ASKED, ""));
-        overlaps.chain(asked).chain(signals).chain(self.left_work.iter().map(LeftWork::to_tell)).collect()
+        let left_work = self.left_work.iter().take(left_work).map(LeftWork::to_tell);
+        overlaps.chain(asked).chain(signals).chain(left_work).collect()
     }
 }
 
@@ -184,8 +194,9 @@ impl Coordinator {
                 }
             }
             let here = self.inner.known_scope_row(conn)?;
+            news.scope = here;
             if let (Some(pause_ms), Some(here)) = (filter.signals, here) {
-                let (seq, at_ms) = told::up_to(conn, &me, told::SIGNALS)?;
+                let (seq, at_ms) = told::up_to(conn, &me, &told::signals(here))?;
                 if filter.again || pause_ms == 0 || now.wall_ms - at_ms >= pause_ms {
                     let after = if filter.again { 0 } else { seq };
                     news.signals = messages::latched(conn, here, (after, now.wall_ms - LATCHED_MS, now.wall_ms), MOST)?;

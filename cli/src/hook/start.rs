@@ -29,18 +29,19 @@ impl Hook<'_> {
         let filter = NewsFilter { overlaps: true, messages: true, signals: Some(0), left_work: true, again: true };
         let news = self.pd.news(&filter)?;
         let colleagues = self.pd.colleagues()?;
-        let mut answer = Answer { told: news.to_tell(), ..Answer::default() };
+        let mut answer = Answer::default();
         let mut said = Budget::new(BEFORE_SIGNALS);
         self.pd.take_notices().iter().for_each(|notice| {
             said.line(&words::notice(notice));
         });
         // What is too long waits for the first prompt.
         words::messages(&mut said, &news, &mut answer, false);
-        words::overlaps(&mut said, &news.overlaps);
-        words::left_work(&mut said, &news.left_work);
+        let overlaps = words::overlaps(&mut said, &news.overlaps);
+        let left_work = words::left_work(&mut said, &news.left_work);
         words::colleagues(&mut said, &colleagues);
         said.up_to(MOST);
-        words::signals(&mut said, &news.signals);
+        let signals = words::signals(&mut said, &news.signals);
+        answer.told = news.to_tell_of(overlaps, left_work, signals);
         let text = said.text();
         if !text.is_empty() {
             answer.context.push(text);

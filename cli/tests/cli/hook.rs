@@ -377,6 +377,33 @@ fn signals_are_told_once_and_the_end_of_a_turn_does_not_nag() {
 }
 
 #[test]
+fn what_found_no_room_is_told_the_next_time() {
+    // Whatever room the overlaps leave: none, a header's, a line's.
+    for length in [1, 30, 45, 52, 60] {
+        let mut agents = Agents::new();
+        agents.start("abc123");
+        let file = |n: usize| format!("some/name/{n}/file.ts");
+        for n in 0..8 {
+            agents.edit("abc123", &file(n), "one\n");
+        }
+        let mut prompt = agents.event("UserPromptSubmit", "bbb222");
+        prompt["prompt"] = "p".repeat(length).into();
+        agents.send(&prompt);
+        for n in 0..8 {
+            agents.send(&agents.file("PreToolUse-Edit", "bbb222", &file(n)));
+        }
+        agents.place.agent("api");
+        agents.place.ok(&["pub", "build:done", "1"]);
+        agents.place.agent("");
+        let prompt = agents.event("UserPromptSubmit", "abc123");
+        let told = [agents.send(&prompt), agents.send(&prompt)];
+        let told: String = told.iter().map(context).collect();
+        assert_eq!(told.matches("- build:done from api ").count(), 1, "{length}: {told}");
+        assert!(agents.send(&prompt).is_null(), "{length}");
+    }
+}
+
+#[test]
 fn a_message_that_is_too_long_keeps_none_after_it_from_being_shown() {
     let mut agents = Agents::new();
     agents.start("abc123");
