@@ -19,17 +19,17 @@ const LOOKED_THROUGH: u64 = 64 << 10;
 impl Hook<'_> {
     pub(super) fn session_start(&self) -> Result<Answer, Error> {
         let arrival = self.pd.arrive(&self.input.purpose())?;
+        let mut answer = Answer::default();
         // A sub-agent's commands run in its parent's environment.
         if self.input.agent_id.is_none()
             && let Some(file) = std::env::var_os("CLAUDE_ENV_FILE").filter(|file| !file.is_empty())
+            && let Err(e) = export(Path::new(&file), &arrival.agent)
         {
-            let written = export(Path::new(&file), &arrival.agent);
-            written.map_err(|e| Error::invalid(format!("CLAUDE_ENV_FILE can't be written: {e}")))?;
+            answer.troubles.push(format!("CLAUDE_ENV_FILE can't be written: {e}"));
         }
         let filter = NewsFilter { overlaps: true, messages: true, signals: Some(0), left_work: true, again: true };
         let news = self.pd.news(&filter)?;
         let colleagues = self.pd.colleagues()?;
-        let mut answer = Answer::default();
         let mut said = Budget::new(BEFORE_SIGNALS);
         self.pd.take_notices().iter().for_each(|notice| {
             said.line(&words::notice(notice));
