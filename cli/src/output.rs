@@ -139,6 +139,11 @@ impl Ui {
         Ok(writeln!(self.out, "{line}")?)
     }
 
+    /// Forgets what could not be written.
+    pub(crate) fn discard(&mut self) {
+        drop(std::mem::replace(&mut self.out, BufWriter::new(io::stdout())).into_parts());
+    }
+
     pub(crate) fn flush(&mut self) -> Outcome {
         Ok(self.out.flush()?)
     }

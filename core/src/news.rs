@@ -9,7 +9,7 @@ use crate::coordinator::Coordinator;
 use crate::db::Tx;
 use crate::error::Result;
 use crate::files::Conflict;
-use crate::inbox::DirectMessage;
+use crate::inbox::{self, DirectMessage};
 use crate::messages::{self, Signal};
 use crate::sessions::Session;
 use crate::told::{self, ToTell};
@@ -19,6 +19,8 @@ pub(crate) const OVERLAP: &str = "overlap ";
 
 /// How many of each kind are looked at.
 const MOST: i64 = 50;
+/// Messages that are looked at at once.
+const MESSAGES: usize = 100;
 /// How old a signal may be that is told.
 const LATCHED_MS: i64 = 24 * 3600 * 1000;
 /// An overlap that nobody came to hear of is forgotten, so many at each new one.
@@ -59,6 +61,8 @@ pub struct News {
     pub after_cut: bool,
     /// It is long since it was remembered that the caller asks.
     asked_long_ago: bool,
+    /// The scope that the signals are of.
+    scope: Option<i64>,
 }
 
 /// A claim that another made on what the caller had claimed.
@@ -129,10 +133,18 @@ pub struct Colleague {
 impl News {
     /// What to mark as [told](Coordinator::told) once all but the messages was shown.
     pub fn to_tell(&self) -> Vec<ToTell> {
-        let signals = self.signals.iter().map(|m| m.seq).max().map(|seq| ToTell::up_to(told::SIGNALS, seq));
-        let overlaps = self.overlaps.iter().flat_map(|o| [o.row(), o.conflict()]);
+        self.to_tell_of(self.overlaps.len(), self.left_work.len(), self.signals.len())
+    }
+
+    /// What to mark as [told](Coordinator::told) once the first so many of each kind were shown, or counted. Of signals, whose
+    /// place is one, all or none count.
+    pub fn to_tell_of(&self, overlaps: usize, left_work: usize, signals: usize) -> Vec<ToTell> {
+        let newest = self.signals.iter().map(|m| m.seq).max().filter(|_| signals >= self.signals.len());
+        let signals = newest.zip(self.scope).map(|(seq, scope)| ToTell::up_to(&told::signals(scope), seq));
+        let overlaps = self.overlaps.iter().take(overlaps).flat_map(|o| [o.row(), o.conflict()]);
         let asked = self.asked_long_ago.then(|| ToTell::new(told::ASKED, ""));
-        overlaps.chain(asked).chain(signals).chain(self.left_work.iter().map(LeftWork::to_tell)).collect()
+        let left_work = self.left_work.iter().take(left_work).map(LeftWork::to_tell);
+        overlaps.chain(asked).chain(signals).chain(left_work).collect()
     }
 }
 
@@ -182,8 +194,9 @@ impl Coordinator {
                 }
             }
             let here = self.inner.known_scope_row(conn)?;
+            news.scope = here;
             if let (Some(pause_ms), Some(here)) = (filter.signals, here) {
-                let (seq, at_ms) = told::up_to(conn, &me, told::SIGNALS)?;
+                let (seq, at_ms) = told::up_to(conn, &me, &told::signals(here))?;
                 if filter.again || pause_ms == 0 || now.wall_ms - at_ms >= pause_ms {
                     let after = if filter.again { 0 } else { seq };
                     news.signals = messages::latched(conn, here, (after, now.wall_ms - LATCHED_MS, now.wall_ms), MOST)?;
@@ -200,10 +213,12 @@ impl Coordinator {
             Ok(news)
         })?;
         if filter.messages {
-            let cut = self.inner.db.read(|conn| told::up_to(conn, &me, told::CUT))?.0;
-            news.messages = self.inbox()?;
-            news.after_cut = news.messages.first().is_some_and(|m| m.seq <= cut);
-            news.messages.retain(|m| m.seq > cut);
+            (news.messages, news.after_cut) = self.inner.db.read(|conn| {
+                // After what was begun, however much waits up to there.
+                let cut = told::up_to(conn, &me, told::CUT)?.0;
+                let first = inbox::unshown(conn, &me, 0, 1)?.first().map(|m| m.seq);
+                Ok((inbox::unshown(conn, &me, cut, MESSAGES)?, first.is_some_and(|seq| seq <= cut)))
+            })?;
         }
         Ok(news)
     }

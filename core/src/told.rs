@@ -12,12 +12,15 @@ use crate::error::Result;
 /// What was told longer ago is forgotten, so many rows at each write.
 const KEPT_MS: i64 = 14 * 24 * 3600 * 1000;
 const FORGOTTEN_AT_ONCE: i64 = 32;
-/// The kind of news of signals; its place is the newest one's.
-pub(crate) const SIGNALS: &str = "signals";
 /// That a hook asks for what is to be told: whoever writes to the agent learns that it will be.
 pub(crate) const ASKED: &str = "asked";
 /// That of messages to the agent that were too long to show.
 pub(crate) const CUT: &str = "cut";
+
+/// The kind of news of a scope's signals; its place is the newest one's.
+pub(crate) fn signals(scope: i64) -> String {
+    format!("signals {scope}")
+}
 
 /// A thing to tell an agent once.
 #[derive(Clone, Debug, PartialEq, Eq)]

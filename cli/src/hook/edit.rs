@@ -23,8 +23,8 @@ impl Hook<'_> {
         let others = || edit.others.iter().filter(|other| other.is_news || (denied && other.lives()));
         let count = others().count();
         let told = others().take_while(|other| said.line(&words::conflict(&edit, other))).count();
-        said.rest(count - told, "pd who-owns lists them");
-        answer.told.extend(others().map(|other| other.to_tell.clone()));
+        let told = if said.rest(count - told, "pd who-owns lists them") { count } else { told };
+        answer.told.extend(others().take(told).map(|other| other.to_tell.clone()));
         let text = said.text();
         if text.is_empty() {
             return Ok(answer);

@@ -65,6 +65,8 @@ struct Answer {
     /// Messages to the agent were shown up to here, or their beginning was.
     shown: Option<i64>,
     cut: Option<i64>,
+    /// What went wrong besides, for the log.
+    troubles: Vec<String>,
 }
 
 /// A hook at work.
@@ -105,7 +107,7 @@ fn run(name: &str, policy: Policy, app: &mut App, began: Instant, given: &Given)
         || Instant::now() >= deadline,
         || {
             let around = Surroundings::system().in_session("claude", &input.session_id, input.agent_id.as_deref())?;
-            let pd = Coordinator::open(app.options().cwd(&input.cwd).surroundings(around))?;
+            let pd = Coordinator::open(app.options().cwd(input.standing()).surroundings(around))?;
             if let Ok(mut given) = given.lock() {
                 *given = Some(pd.clone());
             }
@@ -114,7 +116,12 @@ fn run(name: &str, policy: Policy, app: &mut App, began: Instant, given: &Given)
             // What the library wants the caller to know is for the agent, not for the harness's log.
             answer.context.splice(0..0, pd.take_notices().iter().map(|notice| words::notice(notice)));
             hook.print(&answer, app)?;
-            hook.mark(&answer)
+            hook.mark(&answer)?;
+            for trouble in &answer.troubles {
+                app.ui.warning(format_args!("pd hook {name}: {}", words::quoted(trouble)));
+                pd.hook_failed(name, trouble)?;
+            }
+            Ok(())
         },
     )
 }
@@ -195,6 +202,8 @@ fn fail(event: &str, error: &Error, given: Option<Coordinator>, app: &mut App) {
         ErrorKind::Cancelled => "the store was busy for too long".to_owned(),
         _ => error.message().to_owned(),
     };
+    // What stdout didn't take is no reason for an exit code.
+    app.ui.discard();
     app.ui.warning(format_args!("pd hook {} failed: {}", words::quoted(event), words::quoted(&reason)));
     let deadline = Instant::now() + LAST_PATIENCE;
     interruptible(

@@ -71,10 +71,11 @@ impl Hook<'_> {
         let mut said = Budget::new(MESSAGES);
         words::messages(&mut said, &news, answer, true);
         said.further(MOST);
-        words::overlaps(&mut said, &news.overlaps);
-        words::left_work(&mut said, &news.left_work);
-        words::signals(&mut said, &news.signals);
-        answer.told.extend(news.to_tell());
+        let overlaps = words::overlaps(&mut said, &news.overlaps);
+        let left_work = words::left_work(&mut said, &news.left_work);
+        let signals = words::signals(&mut said, &news.signals);
+        // What found no room is told the next time.
+        answer.told.extend(news.to_tell_of(overlaps, left_work, signals));
         let text = said.text();
         if !text.is_empty() {
             answer.context.push(text);

@@ -19,28 +19,29 @@ const LOOKED_THROUGH: u64 = 64 << 10;
 impl Hook<'_> {
     pub(super) fn session_start(&self) -> Result<Answer, Error> {
         let arrival = self.pd.arrive(&self.input.purpose())?;
+        let mut answer = Answer::default();
         // A sub-agent's commands run in its parent's environment.
         if self.input.agent_id.is_none()
             && let Some(file) = std::env::var_os("CLAUDE_ENV_FILE").filter(|file| !file.is_empty())
+            && let Err(e) = export(Path::new(&file), &arrival.agent)
         {
-            let written = export(Path::new(&file), &arrival.agent);
-            written.map_err(|e| Error::invalid(format!("CLAUDE_ENV_FILE can't be written: {e}")))?;
+            answer.troubles.push(format!("CLAUDE_ENV_FILE can't be written: {e}"));
         }
         let filter = NewsFilter { overlaps: true, messages: true, signals: Some(0), left_work: true, again: true };
         let news = self.pd.news(&filter)?;
         let colleagues = self.pd.colleagues()?;
-        let mut answer = Answer { told: news.to_tell(), ..Answer::default() };
         let mut said = Budget::new(BEFORE_SIGNALS);
         self.pd.take_notices().iter().for_each(|notice| {
             said.line(&words::notice(notice));
         });
         // What is too long waits for the first prompt.
         words::messages(&mut said, &news, &mut answer, false);
-        words::overlaps(&mut said, &news.overlaps);
-        words::left_work(&mut said, &news.left_work);
+        let overlaps = words::overlaps(&mut said, &news.overlaps);
+        let left_work = words::left_work(&mut said, &news.left_work);
         words::colleagues(&mut said, &colleagues);
         said.up_to(MOST);
-        words::signals(&mut said, &news.signals);
+        let signals = words::signals(&mut said, &news.signals);
+        answer.told = news.to_tell_of(overlaps, left_work, signals);
         let text = said.text();
         if !text.is_empty() {
             answer.context.push(text);

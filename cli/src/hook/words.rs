@@ -63,23 +63,25 @@ impl Budget {
         self.chars += count;
     }
 
-    /// Says how many didn't fit.
-    pub(super) fn rest(&mut self, count: usize, where_to_look: &str) {
+    /// Says how many didn't fit; whether that fitted.
+    pub(super) fn rest(&mut self, count: usize, where_to_look: &str) -> bool {
         let line = format!("{count} more: {where_to_look}");
         let length = line.chars().count();
-        if count > 0 && self.chars + 1 + length <= self.most {
+        let fits = count == 0 || self.chars + 1 + length <= self.most;
+        if count > 0 && fits {
             self.push(&line, length);
         }
+        fits
     }
 
     pub(super) fn text(self) -> String {
         self.text
     }
 
-    /// As many lines as fit, and how many don't.
-    fn all<'a, T>(&mut self, of: &'a [T], where_to_look: &str, word: impl Fn(&'a T) -> String) {
+    /// As many lines as fit, and how many don't. How many were said or counted.
+    fn all<'a, T>(&mut self, of: &'a [T], where_to_look: &str, word: impl Fn(&'a T) -> String) -> usize {
         let said = of.iter().take_while(|one| self.line(&word(one))).count();
-        self.rest(of.len() - said, where_to_look);
+        if self.rest(of.len() - said, where_to_look) { of.len() } else { said }
     }
 }
 
@@ -119,7 +121,8 @@ pub(super) fn conflict(edit: &Edit, other: &Other) -> String {
     )
 }
 
-pub(super) fn overlaps(said: &mut Budget, overlaps: &[Overlapped]) {
+/// How many were said or counted, here and below.
+pub(super) fn overlaps(said: &mut Budget, overlaps: &[Overlapped]) -> usize {
     said.all(overlaps, "pd files lists them", |o| {
         format!(
             "{}, which you have claimed, was claimed by {}{} {}, {}: {}.",
@@ -130,10 +133,10 @@ pub(super) fn overlaps(said: &mut Budget, overlaps: &[Overlapped]) {
             tree(o.same_worktree, &o.root),
             purpose(&o.purpose)
         )
-    });
+    })
 }
 
-pub(super) fn left_work(said: &mut Budget, left: &[LeftWork]) {
+pub(super) fn left_work(said: &mut Budget, left: &[LeftWork]) -> usize {
     said.all(left, "pd salvage lists them", |left| {
         let claims = match left.claims {
             0 => String::new(),
@@ -147,14 +150,14 @@ pub(super) fn left_work(said: &mut Budget, left: &[LeftWork]) {
             purpose(&left.purpose),
             left.agent
         )
-    });
+    })
 }
 
 pub(super) fn colleagues(said: &mut Budget, colleagues: &[Colleague]) {
     if colleagues.is_empty() || !said.line("Also at work in this repository:") {
         return;
     }
-    said.all(colleagues, "pd sessions lists them", |c| {
+    let _ = said.all(colleagues, "pd sessions lists them", |c| {
         let mut files: Vec<String> = c.claims.iter().map(|pattern| path_of(pattern).into_owned()).collect();
         let unnamed = c.claim_count.saturating_sub(files.len() as u64);
         if unnamed > 0 {
@@ -172,9 +175,9 @@ pub(super) fn colleagues(said: &mut Budget, colleagues: &[Colleague]) {
     });
 }
 
-pub(super) fn signals(said: &mut Budget, signals: &[Signal]) {
+pub(super) fn signals(said: &mut Budget, signals: &[Signal]) -> usize {
     if signals.is_empty() || !said.line("Newest signals:") {
-        return;
+        return 0;
     }
     said.all(signals, "pd channels lists them", |signal| {
         let from = match (&signal.agent, &signal.agent_name) {
@@ -186,7 +189,7 @@ pub(super) fn signals(said: &mut Budget, signals: &[Signal]) {
             payload.push('…');
         }
         format!("- {}{from} {}: {}", signal.channel, ago(signal.at_ms, now_ms()), escape(&payload))
-    });
+    })
 }
 
 /// Messages to the agent are shown whole. One that is too long is begun if that is wanted, and stays unread.
@@ -284,7 +287,9 @@ mod tests {
     fn what_is_said_stays_in_its_bounds() {
         let mut said = Budget::new(200);
         let lines: Vec<String> = (0..50).map(|i| format!("line {i}")).collect();
-        said.all(&lines, "pd lists them", Clone::clone);
+        assert_eq!(said.all(&lines, "pd lists them", Clone::clone), 50);
+        // There is room for one such line; what comes after it is neither said nor counted.
+        assert_eq!(said.all(&lines, "pd lists the others, and says where they are", Clone::clone), 0);
         let text = said.text();
         assert!(text.chars().count() <= 200 && text.ends_with("more: pd lists them"), "{text}");
         let mut said = Budget::new(10);

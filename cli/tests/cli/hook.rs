@@ -407,6 +407,124 @@ fn signals_are_told_once_and_the_end_of_a_turn_does_not_nag() {
 }
 
 #[test]
+fn a_directory_that_is_gone_leaves_the_one_above_it() {
+    let agents = Agents::new();
+    let gone = agents.place.path("work/gone/deep");
+    std::fs::create_dir_all(&gone).unwrap();
+    agents.send(&recorded("SessionStart", "abc123", &gone));
+    agents.send(&recorded("SessionStart", "bbb222", &gone));
+    std::fs::remove_dir_all(agents.place.path("work/gone")).unwrap();
+    agents.send(&on_file("PreToolUse-Write", "abc123", &gone, "a.ts"));
+    assert_eq!(agents.claims()[0]["pattern"], "gone/deep/a.ts");
+    agents.send(&recorded("SessionEnd", "abc123", &gone));
+    // Whatever is sent, a session can end.
+    for (event, cwd) in [("SessionEnd", "gone"), ("SessionEnd", "")] {
+        let mut event = agents.event(event, if cwd.is_empty() { "bbb222" } else { "ccc333" });
+        event["cwd"] = cwd.into();
+        agents.send(&event);
+    }
+    let states: Vec<_> = agents.sessions().iter().map(|s| s["status"].clone()).collect();
+    assert_eq!(states, [json!("completed"), json!("completed")]);
+    assert_eq!(agents.failures(), Vec::<Value>::new());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_answer_that_nobody_can_take_is_no_failure_and_counts_as_untold() {
+    let mut agents = Agents::new();
+    agents.start("abc123");
+    agents.place.agent("api");
+    agents.place.ok(&["send", "claude-abc123", "hello"]);
+    agents.place.agent("");
+    let prompt = agents.event("UserPromptSubmit", "abc123");
+    agents.place.write("event.json", &prompt.to_string());
+    for mode in ["", "--json", "-q"] {
+        let run = agents.place.sh(&format!("pd {mode} hook UserPromptSubmit <event.json >/dev/full; echo $?"));
+        assert_eq!(run.stdout, "0\n", "{mode}: {}", run.shown());
+    }
+    assert_eq!(agents.failures().len(), 3);
+    assert!(context(&agents.send(&prompt)).ends_with(": hello"));
+}
+
+#[test]
+fn half_a_character_in_a_command_leaves_git_guarded() {
+    let agents = Agents::new();
+    agents.start("abc123");
+    agents.edit("bbb222", "src/a.ts", "two\n");
+    let mut event = agents.event("PreToolUse-Bash", "abc123");
+    event["tool_input"] = json!({"command": "echo HALF; git reset --hard"});
+    let sent = event.to_string().replace("HALF", "\\ud83d");
+    let run = agents.raw(&["PreToolUse"], sent.as_bytes());
+    let answer: Value = serde_json::from_str(run.stdout.trim()).unwrap_or_default();
+    assert_eq!(answer["hookSpecificOutput"]["permissionDecision"], "ask", "{}", run.shown());
+}
+
+#[test]
+fn an_environment_file_that_cannot_be_written_costs_nothing_else() {
+    let mut agents = Agents::new();
+    agents.place.agent("api");
+    agents.place.ok(&["begin", "Build the payments API"]);
+    agents.place.agent("");
+    agents.place.write("event.json", &agents.event("SessionStart", "abc123").to_string());
+    let run = agents.place.sh("CLAUDE_ENV_FILE=/dev/null pd hook SessionStart <event.json");
+    assert!(run.exit == 0 && run.stdout.contains("Build the payments API"), "{}", run.shown());
+    assert!(run.stderr.contains("CLAUDE_ENV_FILE can't be written: it is no regular file"), "{}", run.stderr);
+    assert_eq!(agents.failures().len(), 1);
+}
+
+#[test]
+fn what_found_no_room_is_told_the_next_time() {
+    // Whatever room the overlaps leave: none, a header's, a line's.
+    for length in [1, 30, 45, 52, 60] {
+        let mut agents = Agents::new();
+        agents.start("abc123");
+        let file = |n: usize| format!("some/name/{n}/file.ts");
+        for n in 0..8 {
+            agents.edit("abc123", &file(n), "one\n");
+        }
+        let mut prompt = agents.event("UserPromptSubmit", "bbb222");
+        prompt["prompt"] = "p".repeat(length).into();
+        agents.send(&prompt);
+        for n in 0..8 {
+            agents.send(&agents.file("PreToolUse-Edit", "bbb222", &file(n)));
+        }
+        agents.place.agent("api");
+        agents.place.ok(&["pub", "build:done", "1"]);
+        agents.place.agent("");
+        let prompt = agents.event("UserPromptSubmit", "abc123");
+        let told = [agents.send(&prompt), agents.send(&prompt)];
+        let told: String = told.iter().map(context).collect();
+        assert_eq!(told.matches("- build:done from api ").count(), 1, "{length}: {told}");
+        assert!(agents.send(&prompt).is_null(), "{length}");
+    }
+}
+
+#[test]
+fn a_message_that_is_too_long_keeps_none_after_it_from_being_shown() {
+    let mut agents = Agents::new();
+    agents.start("abc123");
+    agents.place.agent("api");
+    agents.place.ok(&["send", "claude-abc123", &format!("long {}", "x".repeat(9_000))]);
+    let send = |from: usize, to: usize| {
+        let script = format!("for n in $(seq {from} {to}); do pd send -q claude-abc123 \"number $n.\" || exit 1; done");
+        assert_eq!(agents.place.sh(&script).exit, 0);
+    };
+    send(1, 110);
+    let prompt = agents.event("UserPromptSubmit", "abc123");
+    let mut told = String::new();
+    for _ in 0..4 {
+        told += context(&agents.send(&prompt));
+    }
+    for number in 1..=110 {
+        assert_eq!(told.matches(&format!(": number {number}.")).count(), 1, "{number}: {told}");
+    }
+    assert_eq!(told.matches("(pd inbox shows the rest)").count(), 1);
+    assert!(agents.send(&prompt).is_null());
+    send(111, 111);
+    assert!(context(&agents.send(&prompt)).ends_with(": number 111."));
+}
+
+#[test]
 fn what_is_wrong_blocks_nothing_and_is_logged() {
     let agents = Agents::new();
     let edit = agents.event("PreToolUse-Edit", "abc123");
@@ -430,7 +548,7 @@ fn what_is_wrong_blocks_nothing_and_is_logged() {
         (&["PreToolUse"], without("cwd"), "cwd"),
         (&["PreToolUse"], with("session_id", "---".into()), "needs at least one letter or digit"),
         (&["PreToolUse"], with("session_id", json!(7)), "not the documented JSON"),
-        (&["PreToolUse"], with("cwd", "/no/such/directory".into()), "can't be used"),
+        (&["PreToolUse"], with("cwd", "no/such/directory".into()), "can't be used"),
         (&["PreToolUse"], huge, "too large"),
         (&["PostToolUse"], edit.to_string().into_bytes(), "was called for PostToolUse"),
         (&["NoSuchEvent"], b"{}".to_vec(), "nothing to do at the event"),
@@ -458,7 +576,12 @@ fn what_is_wrong_blocks_nothing_and_is_logged() {
     let large = with("tool_response", "x".repeat(8 << 20).into());
     assert_eq!(agents.raw(&["PreToolUse"], &large).shown(), "");
     // Fields of another shape, and tools that nobody knows, are nothing to do.
-    for (tool, input) in [("Edit", json!({"file_path": 7})), ("Edit", json!({})), ("Teleport", json!({"to": "Mars"}))] {
+    for (tool, input) in [
+        ("Edit", json!({"file_path": 7})),
+        ("Edit", json!({})),
+        ("Edit", json!("x")),
+        ("Teleport", json!({"to": "Mars"})),
+    ] {
         let mut event = edit.clone();
         (event["tool_name"], event["tool_input"]) = (tool.into(), input);
         assert!(agents.send(&event).is_null(), "{tool}");

@@ -264,6 +264,27 @@ fn the_newest_signal_of_each_channel_is_told_within_a_day() {
 }
 
 #[test]
+fn the_signals_of_each_scope_are_told_by_themselves() {
+    let store = TempStore::new();
+    let (one, other) = (store.repository("one"), store.repository("other"));
+    let publish = |dir: &Path, channel| {
+        store.shell_in("b", dir).publish(channel, &json!(1), &Publish::default()).unwrap();
+    };
+    publish(&other, "early");
+    publish(&one, "late");
+    for (dir, channel) in [(&one, "late"), (&other, "early")] {
+        let a = store.shell_in("a", dir);
+        let news = a.news(&all()).unwrap();
+        assert_eq!(news.signals.iter().map(|s| s.channel.as_str()).collect::<Vec<_>>(), [channel]);
+        // What was not shown is not told.
+        a.told(&news.to_tell_of(0, 0, 0)).unwrap();
+        assert_eq!(a.news(&all()).unwrap().signals.len(), 1);
+        a.told(&news.to_tell()).unwrap();
+        assert_eq!(a.news(&all()).unwrap().signals.len(), 0);
+    }
+}
+
+#[test]
 fn an_agent_that_arrives_goes_on_and_one_that_leaves_ends_its_sessions() {
     let store = TempStore::new();
     let dir = store.repository("repo");
