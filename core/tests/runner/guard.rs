@@ -117,6 +117,30 @@ fn a_peer_s_files_are_named_while_it_lives_and_when_it_is_dead() {
 }
 
 #[test]
+fn what_a_peer_wrote_or_claims_stays_at_stake_after_the_caller_wrote_it_too() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let _peer = peer(&store, &dir, "b");
+    let write = |name: &str| {
+        fs::write(dir.join(name), "theirs and mine").unwrap();
+        pd.file_written(Path::new(name)).unwrap();
+    };
+    write("b");
+    let danger = pd.guard("git reset --hard").unwrap().unwrap();
+    assert_eq!(danger.peers[0].files, ["b"]);
+    assert_eq!(danger.snapshot.unwrap().files, 1);
+    // Claimed, and never seen to be written by it.
+    git(&dir, &["checkout", "-q", "--", "."]);
+    let other = store.open_in("D", &dir);
+    other
+        .start_session(&NewSession { purpose: "Cart".into(), files: vec!["a".into()], ..Default::default() })
+        .unwrap();
+    write("a");
+    let danger = pd.guard("git checkout -- a").unwrap().unwrap();
+    assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("D", &["a".into()][..]));
+}
+
+#[test]
 fn two_snapshots_at_once_are_both_whole() {
     let store = TempStore::running();
     let (dir, pd) = place(&store);
