@@ -129,6 +129,16 @@ pub(crate) fn last_writers(conn: &Connection, root: &str) -> Result<Vec<(String,
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Every agent's write of the files below `root`, the last first: path, agent, hash of the content.
+pub(crate) fn writers(conn: &Connection, root: &str) -> Result<Vec<(String, String, String)>> {
+    let below = format!("{}/", root.trim_end_matches('/'));
+    let after = format!("{}0", root.trim_end_matches('/'));
+    let sql = "SELECT path, agent, hash FROM seen_files WHERE path > ?1 AND path < ?2 AND wrote = 1 ORDER BY seq DESC";
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map([below, after], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The content's hash; empty where there is no file.
 pub(crate) fn hash_of(path: &Path) -> io::Result<String> {
     let mut file = match open_regular(path) {

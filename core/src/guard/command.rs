@@ -13,8 +13,8 @@ pub(super) enum Risk {
     TreeOrPath(String),
     /// A new stash entry of what is uncommitted.
     Stash { untracked: bool, paths: Vec<String> },
-    /// Some stash entry: where it is in the list.
-    StashEntry(usize),
+    /// A stash entry: where it is in the list, unless that can't be told, and whether it goes.
+    StashEntry { number: Option<usize>, drops: bool },
     /// All stash entries.
     StashClear,
     /// Everything uncommitted goes into a commit.
@@ -203,10 +203,12 @@ fn risk(sub: &str, args: &Args, swept: Option<&(bool, Vec<String>)>) -> Option<R
 fn stash(args: &Args, first: Option<&str>) -> Option<Risk> {
     let untracked = args.has("ua", &["--include-untracked", "--all"])
         || args.options.iter().any(|option| matches!(option.as_str(), "-u" | "-a"));
-    let entry = || {
-        let name = args.plain.get(1).map_or("0", String::as_str);
+    let entry = |name: Option<&String>| {
+        let name = name.map_or("0", String::as_str);
+        let name = name.strip_prefix("refs/").unwrap_or(name);
         let number = name.strip_prefix("stash@{").and_then(|rest| rest.strip_suffix('}')).unwrap_or(name);
-        number.parse().ok().map(Risk::StashEntry)
+        let number = if number == "stash" { Some(0) } else { number.parse().ok() };
+        Some(Risk::StashEntry { number, drops: first != Some("apply") })
     };
     match first {
         None | Some("push" | "save") => {
@@ -223,10 +225,8 @@ fn stash(args: &Args, first: Option<&str>) -> Option<Risk> {
             }
             Some(Risk::Stash { untracked, paths })
         }
-        Some("pop" | "apply" | "drop" | "branch") if first == Some("branch") => {
-            args.plain.get(2).map_or(Some(Risk::StashEntry(0)), |_| None)
-        }
-        Some("pop" | "apply" | "drop") => entry(),
+        Some("branch") => entry(args.plain.get(2)),
+        Some("pop" | "apply" | "drop") => entry(args.plain.get(1)),
         Some("clear") => Some(Risk::StashClear),
         _ => None,
     }
@@ -311,7 +311,10 @@ mod tests {
                 Risk::Stash { untracked, paths } => {
                     format!("stash {} {}", if untracked { "u" } else { "t" }, paths.join(" "))
                 }
-                Risk::StashEntry(number) => format!("entry {number}"),
+                Risk::StashEntry { number, drops } => {
+                    let number = number.map_or("?".to_owned(), |number| number.to_string());
+                    format!("{} {number}", if drops { "entry" } else { "apply" })
+                }
                 Risk::StashClear => "clear".to_owned(),
                 Risk::Sweep { untracked, paths } => {
                     format!("sweep {} {}", if untracked { "u" } else { "t" }, paths.join(" "))
@@ -336,8 +339,10 @@ mod tests {
             ("git stash -u", &["stash u"]),
             ("git stash save half", &["stash t"]),
             ("git stash pop", &["entry 0"]),
-            ("git stash apply stash@{2}", &["entry 2"]),
+            ("git stash apply stash@{2}", &["apply 2"]),
             ("git stash drop 1", &["entry 1"]),
+            ("git stash drop refs/stash@{1}; git stash pop 'stash@{yesterday}'", &["entry 1", "entry ?"]),
+            ("git stash branch x stash@{3}", &["entry 3"]),
             ("git stash clear", &["clear"]),
             ("git stash list; git stash show -p", &[]),
             ("git reset --hard", &["uncommitted t"]),

@@ -120,12 +120,15 @@ impl Coordinator {
     /// # Errors
     /// `STORE_*`.
     pub fn guarded(&self, command: &str) -> Result<()> {
-        let touches = |risk: &Risk| matches!(risk, Risk::Stash { .. } | Risk::StashEntry(_) | Risk::StashClear);
+        let touches = |risk: &Risk| matches!(risk, Risk::Stash { .. } | Risk::StashEntry { .. } | Risk::StashClear);
         let until = Instant::now() + LIMIT;
-        for found in risky(command).iter().filter(|found| touches(&found.risk)).take(MOST_COMMANDS) {
+        let mut found: Vec<Found> = risky(command).into_iter().filter(|found| touches(&found.risk)).collect();
+        // What a line has made new is the caller's, whatever else it does with the stash.
+        found.sort_by_key(|found| !matches!(found.risk, Risk::Stash { .. }));
+        for found in found.iter().take(MOST_COMMANDS) {
             if let Some(repository) = self.repository_of(&found.dir) {
                 let git = Git::within(&repository.worktree, left(until));
-                self.note_stashes(&git, &repository, true)?;
+                self.note_stashes(&git, &repository, matches!(found.risk, Risk::Stash { .. }))?;
             }
         }
         Ok(())
@@ -149,7 +152,10 @@ impl Coordinator {
         let cwd = self.inner.place.cwd.join(&dir);
         match &found.risk {
             Risk::Stash { .. } => self.note_stashes(&git, &repository, false)?,
-            Risk::StashEntry(_) | Risk::StashClear => return self.stash_danger(found, &git, &repository, &nearby),
+            Risk::StashEntry { .. } | Risk::StashClear => {
+                self.note_stashes(&git, &repository, false)?;
+                return self.stash_danger(found, &git, &repository, &nearby);
+            }
             Risk::Push { remote, branch } => {
                 let branch = branch.clone().or_else(|| repository.head().branch);
                 let Some(branch) = branch else { return Ok(None) };

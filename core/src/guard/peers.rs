@@ -1,6 +1,6 @@
 //! Who else works in a working tree or repository, and whose its uncommitted files are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 
@@ -12,7 +12,7 @@ use crate::files;
 use crate::glob::FilePattern;
 use crate::life::Liveness;
 use crate::scope::{Place, Repository};
-use crate::seen::{hash_of, last_writers};
+use crate::seen::{hash_of, writers};
 use crate::snapshots::path_of;
 
 /// A dead agent's unfinished session is of interest so long.
@@ -99,23 +99,28 @@ impl Nearby {
 
 /// What the store says of files.
 pub(super) struct Known {
-    /// The last writer of a path, and the content's hash.
-    writers: HashMap<String, (String, String)>,
+    /// Who wrote a path, the last first, and the hash of what each left there.
+    writers: HashMap<String, Vec<(String, String)>>,
     claims: Vec<(String, FilePattern)>,
+    /// Agents of interest.
+    peers: HashSet<String>,
 }
 
 pub(super) fn known(conn: &Connection, repository: &Repository, peers: &[Peer]) -> Result<Known> {
     let root = repository.worktree.display().to_string();
-    let writers = last_writers(conn, &root)?.into_iter().map(|(path, agent, hash, _)| (path, (agent, hash))).collect();
-    let mut claims = Vec::new();
+    let mut known = Known { writers: HashMap::new(), claims: Vec::new(), peers: HashSet::new() };
+    for (path, agent, hash) in writers(conn, &root)? {
+        known.writers.entry(path).or_default().push((agent, hash));
+    }
     for peer in peers {
         for claim in files::of_session(conn, &peer.session)?.into_iter().filter(|claim| claim.root == root) {
             if let Ok(pattern) = FilePattern::parse(&claim.pattern) {
-                claims.push((peer.agent.clone(), pattern));
+                known.claims.push((peer.agent.clone(), pattern));
             }
         }
+        known.peers.insert(peer.agent.clone());
     }
-    Ok(Known { writers, claims })
+    Ok(known)
 }
 
 /// Files that aren't known to be the caller's own.
@@ -131,24 +136,20 @@ impl Known {
         for path in paths {
             let name = String::from_utf8_lossy(path).into_owned();
             let absolute = repository.worktree.join(path_of(path));
-            let writer = self.writers.get(&absolute.display().to_string());
+            let writers = self.writers.get(&absolute.display().to_string()).map(Vec::as_slice).unwrap_or_default();
+            let wrote = || writers.iter().map(|(agent, _)| agent).find(|agent| self.peers.contains(*agent));
             let claimed = || self.claims.iter().find(|(_, pattern)| pattern.matches(&name)).map(|(agent, _)| agent);
-            match writer {
-                Some((agent, hash)) if agent == me => {
-                    // Its own, unless somebody wrote over it unseen.
-                    if hash_of(&absolute).is_ok_and(|now| now == *hash) {
-                        continue;
-                    }
-                    match claimed() {
-                        Some(agent) => stake.files.push((agent.clone(), name)),
-                        None => stake.nobodys.push(name),
-                    }
-                }
-                Some((agent, _)) => stake.files.push((agent.clone(), name)),
-                None => match claimed() {
-                    Some(agent) => stake.files.push((agent.clone(), name)),
-                    None => stake.nobodys.push(name),
-                },
+            let last = writers.first();
+            // What another wrote before is in it, as far as anybody knows; so the last writer doesn't own it all.
+            let others = match last {
+                Some((agent, _)) if agent != me => Some(agent),
+                _ => wrote().or_else(claimed),
+            };
+            match (others, last) {
+                (Some(agent), _) => stake.files.push((agent.clone(), name)),
+                // Its own, unless somebody wrote over it unseen.
+                (None, Some((_, hash))) if hash_of(&absolute).is_ok_and(|now| now == *hash) => {}
+                (None, _) => stake.nobodys.push(name),
             }
         }
         stake

@@ -1,6 +1,7 @@
 //! Whose stash entries are.
 //!
-//! Before a `git stash` the entries that nobody is known for are noted as nobody's; what is new after it is the caller's.
+//! Before a `git stash` the entries that nobody is known for are noted as nobody's; what is new after one that makes an entry
+//! is the caller's. What another command finds new is nobody's.
 //! Entries are known by their commit, for their place in the list changes.
 
 use std::collections::HashMap;
@@ -61,11 +62,12 @@ fn note(tx: &Tx<'_>, repository: &Repository, commit: &str, owner: &Owner) -> Re
 impl Coordinator {
     /// Notes whose the entries are that nobody is known for: the caller's where `mine`. Forgets those that are gone.
     pub(super) fn note_stashes(&self, git: &Git<'_>, repository: &Repository, mine: bool) -> Result<()> {
+        // The store first: an entry that another makes and notes meanwhile isn't taken for one that is gone.
+        let known = self.inner.db.read(|conn| known(conn, repository))?;
         // Where git can't say, nobody is known for them.
         let Ok(entries) = list(git) else { return Ok(()) };
-        let known = self.inner.db.read(|conn| known(conn, repository))?;
         let new: Vec<&String> = entries.iter().filter(|commit| !known.contains_key(*commit)).collect();
-        let gone: Vec<&String> = match entries.len() < MOST_LISTED && mine {
+        let gone: Vec<&String> = match entries.len() < MOST_LISTED {
             true => known.keys().filter(|commit| !entries.contains(commit)).collect(),
             false => Vec::new(),
         };
@@ -98,9 +100,18 @@ impl Coordinator {
         repository: &Repository,
         nearby: &Nearby,
     ) -> Result<Option<Danger>> {
-        let Ok(entries) = list(git) else { return Ok(None) };
+        let entries = match list(git) {
+            Ok(entries) => entries,
+            Err(problem) => {
+                // They are perhaps of those who are here.
+                let peers: Vec<Peer> = nearby.sharing_refs().into_iter().filter(Peer::lives).collect();
+                let threat = threat_of(&found.risk, None);
+                return Ok((!peers.is_empty())
+                    .then(|| words::danger(found, threat, repository, peers, &[], Err(problem), false)));
+            }
+        };
         let meant: Vec<String> = match found.risk {
-            Risk::StashEntry(number) => entries.into_iter().skip(number).take(1).collect(),
+            Risk::StashEntry { number: Some(number), .. } => entries.into_iter().skip(number).take(1).collect(),
             _ => entries,
         };
         let me = self.inner.caller.agent.clone().unwrap_or_default();
@@ -109,7 +120,7 @@ impl Coordinator {
         let mut peers = self.inner.db.read(|conn| {
             let known = known(conn, repository)?;
             let mut peers: Vec<(Peer, i64)> = Vec::new();
-            for commit in meant.iter().filter(|commit| known.get(*commit).is_none_or(|owner| owner.agent != me)) {
+            for commit in meant.iter().filter(|commit| known.get(*commit).is_none_or(|owner| me.is_empty() || owner.agent != me)) {
                 kept.push(commit.clone());
                 let Some(owner) = known.get(commit).filter(|owner| !owner.agent.is_empty()) else { continue };
                 if peers.iter().any(|(peer, _)| peer.agent == owner.agent) {
@@ -138,14 +149,26 @@ impl Coordinator {
         if peers.is_empty() && found.risk == Risk::StashClear && !kept.is_empty() {
             peers = nearby.sharing_refs().into_iter().filter(Peer::lives).map(|peer| (peer, 0)).collect();
         }
-        if peers.is_empty() {
+        let drops = !matches!(found.risk, Risk::StashEntry { drops: false, .. });
+        if peers.is_empty() && (kept.is_empty() || !drops) {
             return Ok(None);
         }
         kept.truncate(MOST_KEPT);
+        // Nobody's: nobody has to be asked, but whoever made it finds it again.
         let snapshot = look(git, repository).and_then(|seen| self.keep(git, repository, &seen, &found.command, &kept));
+        if peers.is_empty() {
+            return Ok(None);
+        }
         let since = peers.iter().map(|(_, at_ms)| now.wall_ms - at_ms).next().filter(|_| peers[0].1 > 0);
-        let threat = if found.risk == Risk::StashClear { Threat::StashClear } else { Threat::StashEntry(since) };
+        let threat = threat_of(&found.risk, since);
         let peers = peers.into_iter().map(|(peer, _)| peer).collect();
         Ok(Some(words::danger(found, threat, repository, peers, &[], snapshot, false)))
+    }
+}
+
+fn threat_of(risk: &Risk, since: Option<i64>) -> Threat {
+    match risk {
+        Risk::StashEntry { .. } => Threat::StashEntry(since),
+        _ => Threat::StashClear,
     }
 }

@@ -117,6 +117,62 @@ fn a_peer_s_files_are_named_while_it_lives_and_when_it_is_dead() {
 }
 
 #[test]
+fn what_a_peer_wrote_or_claims_stays_at_stake_after_the_caller_wrote_it_too() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let _peer = peer(&store, &dir, "b");
+    let write = |name: &str| {
+        fs::write(dir.join(name), "theirs and mine").unwrap();
+        pd.file_written(Path::new(name)).unwrap();
+    };
+    write("b");
+    let danger = pd.guard("git reset --hard").unwrap().unwrap();
+    assert_eq!(danger.peers[0].files, ["b"]);
+    assert_eq!(danger.snapshot.unwrap().files, 1);
+    // Claimed, and never seen to be written by it.
+    git(&dir, &["checkout", "-q", "--", "."]);
+    let other = store.open_in("D", &dir);
+    other
+        .start_session(&NewSession { purpose: "Cart".into(), files: vec!["a".into()], ..Default::default() })
+        .unwrap();
+    write("a");
+    let danger = pd.guard("git checkout -- a").unwrap().unwrap();
+    assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("D", &["a".into()][..]));
+}
+
+#[test]
+fn a_stash_entry_is_not_its_who_only_touched_the_stash_and_is_kept_where_nobody_knows_whose() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let _peer = peer(&store, &dir, "");
+    let stash = |content: &str| {
+        fs::write(dir.join("b"), content).unwrap();
+        git(&dir, &["stash", "-q"]);
+        git(&dir, &["rev-parse", "stash@{0}"])
+    };
+    let (_, unseen) = (stash("first"), stash("second"));
+    // Looked at before or after: nobody's stay nobody's.
+    pd.guarded("git stash apply").unwrap();
+    pd.guarded("git stash drop 5").unwrap();
+    // Nobody has to be asked, but the entry is in a snapshot.
+    assert!(pd.guard("git stash drop").unwrap().is_none());
+    assert!(pd.snapshots().unwrap()[0].kept.contains(&unseen), "{:?}", pd.snapshots());
+    git(&dir, &["stash", "drop", "-q"]);
+    pd.guarded("git stash drop").unwrap();
+    assert!(pd.guard("git stash clear").unwrap().is_some(), "it is perhaps the peer's");
+    // What a line made is the caller's, whatever it took before.
+    pd.guard("git stash pop && git stash").unwrap();
+    git(&dir, &["stash", "drop", "-q"]);
+    stash("mine");
+    pd.guarded("git stash pop && git stash").unwrap();
+    let before = pd.snapshots().unwrap().len();
+    assert!(pd.guard("git stash pop").unwrap().is_none() && pd.guard("git stash clear").unwrap().is_none());
+    assert_eq!(pd.snapshots().unwrap().len(), before, "its own needs no snapshot");
+    let other = store.open_in("D", &dir);
+    assert_eq!(other.guard("git stash apply").unwrap().unwrap().peers[0].agent, "A");
+}
+
+#[test]
 fn two_snapshots_at_once_are_both_whole() {
     let store = TempStore::running();
     let (dir, pd) = place(&store);
