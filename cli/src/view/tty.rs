@@ -168,7 +168,7 @@ mod tests {
             let end = || Stdio::from(terminal.try_clone().unwrap());
             let mut command = Command::new(std::env::current_exe().unwrap());
             command.args(["--exact", "view::tty::tests::a_panic_gives_the_terminal_back", "--nocapture"]);
-            command.env(ROLE, who).stdin(end()).stdout(end()).stderr(end());
+            command.env(ROLE, who).env("RUST_BACKTRACE", "0").stdin(end()).stdout(end()).stderr(end());
             let mut child = command.spawn().unwrap();
             drop(command);
             assert!(!child.wait().unwrap().success(), "{who}");
@@ -177,7 +177,7 @@ mod tests {
             // All that was written is there, and ends with this.
             io::Write::write_all(&mut std::fs::File::from(terminal), b"END").unwrap();
             let bytes = reader.join().unwrap();
-            let mut shown = vt100::Parser::new(24, 200, 0);
+            let mut shown = vt100::Parser::new(60, 200, 0);
             assert!(String::from_utf8_lossy(&bytes).contains("\x1b[?1049h"), "{who}: it was taken");
             shown.process(&bytes);
             let screen = shown.screen();
