@@ -43,7 +43,7 @@ pub struct Arrival {
 /// What an edit of a file means to others.
 #[derive(Clone, Debug, Default)]
 pub struct Edit {
-    /// The file, relative to its working tree where it is in one.
+    /// The file, relative to the caller's working tree where it is in that one, else absolute.
     pub path: String,
     /// The pattern that it is claimed as.
     pub pattern: String,
@@ -126,7 +126,8 @@ impl Coordinator {
         let place = place_of(&real)?;
         let plan = files::plan_file(&place, &real)?;
         let (pattern, root) = plan.first();
-        let path = if root == "/" { real.display().to_string() } else { pattern.replace('\\', "") };
+        let here = root != "/" && root == files::root_of(&self.inner.place);
+        let path = if here { pattern.replace('\\', "") } else { real.display().to_string() };
         let has_it = |owner: &Owner| {
             owner.claim.agent == me
                 && owner.claim.pattern == pattern

@@ -23,7 +23,7 @@ use crate::glob::{FilePattern, LineRange, relative_to, split_lines};
 use crate::scope::Place;
 use crate::sessions::{self, Session};
 
-pub(crate) use overlap::{Apart, Overlap, standing, with_witnesses};
+pub(crate) use overlap::{Apart, Held, Overlap, Standing, standing, with_witnesses};
 use overlap::{Nearby, Shape, stored_path};
 
 /// Patterns in one call.
@@ -334,6 +334,11 @@ impl Coordinator {
         owners.sort_by_key(|(id, _)| *id);
         Ok(owners.into_iter().map(|(_, owner)| owner).collect())
     }
+}
+
+/// The root that patterns are relative to which are claimed from here.
+pub(crate) fn root_of(place: &Place) -> String {
+    Ground::of(place).root
 }
 
 /// Parses patterns, all or none.

@@ -8,7 +8,7 @@ use crate::caller::no_agent_error;
 use crate::coordinator::Coordinator;
 use crate::db::Tx;
 use crate::error::Result;
-use crate::files::Conflict;
+use crate::files::{self, Conflict};
 use crate::inbox::{self, DirectMessage};
 use crate::messages::{self, Signal};
 use crate::sessions::Session;
@@ -63,6 +63,8 @@ pub struct News {
     asked_long_ago: bool,
     /// The scope that the signals are of.
     scope: Option<i64>,
+    /// Overlaps that are over, and whose rows can go.
+    settled: Vec<ToTell>,
 }
 
 /// A claim that another made on what the caller had claimed.
@@ -84,6 +86,8 @@ pub struct Overlapped {
     pub pattern: String,
     /// The root of its working tree.
     pub root: String,
+    /// The same as the caller knows it: absolute where it lies outside of the working tree that the caller stands in.
+    pub path: String,
     /// False where it works in another working tree or clone.
     pub same_worktree: bool,
     /// When, in milliseconds since 1970.
@@ -144,7 +148,7 @@ impl News {
         let overlaps = self.overlaps.iter().take(overlaps).flat_map(|o| [o.row(), o.conflict()]);
         let asked = self.asked_long_ago.then(|| ToTell::new(told::ASKED, ""));
         let left_work = self.left_work.iter().take(left_work).map(LeftWork::to_tell);
-        overlaps.chain(asked).chain(signals).chain(left_work).collect()
+        overlaps.chain(self.settled.iter().cloned()).chain(asked).chain(signals).chain(left_work).collect()
     }
 }
 
@@ -183,12 +187,24 @@ impl Coordinator {
             self.bury_the_dead()?;
         }
         let (now, inputs) = (self.inner.now()?, self.inner.db.inputs());
+        let root = files::root_of(&self.inner.place);
         let mut news = self.inner.db.read(|conn| {
             let asked_ms = told::up_to(conn, &me, told::ASKED)?.1;
             let mut news = News { asked_long_ago: now.wall_ms - asked_ms >= REMEMBERED_EVERY_MS, ..News::default() };
             if filter.overlaps {
                 let rows = overlaps(conn, &me)?;
+                let held = if rows.is_empty() { None } else { Some(files::Held::of(conn, &me)?) };
                 for mut overlap in rows {
+                    let claim = (overlap.session.as_str(), overlap.root.as_str(), overlap.pattern.as_str());
+                    // Either of both may have given its claim up.
+                    if !held.as_ref().map_or(Ok(true), |held| held.meets(conn, claim))? {
+                        news.settled.push(overlap.row());
+                        continue;
+                    }
+                    if overlap.same_worktree && overlap.root != root {
+                        let inside = if overlap.pattern == "." { "" } else { &overlap.pattern };
+                        overlap.path = format!("{}/{inside}", overlap.root.trim_end_matches('/'));
+                    }
                     overlap.state = state_of(conn, &overlap.agent, now, &*inputs.liveness)?;
                     news.overlaps.push(overlap);
                 }
@@ -314,6 +330,7 @@ fn overlaps(conn: &Connection, me: &str) -> Result<Vec<Overlapped>> {
             session: r.get(3)?,
             purpose: r.get(4)?,
             pattern: r.get(5)?,
+            path: r.get(5)?,
             root: r.get(6)?,
             same_worktree: r.get(7)?,
             at_ms: r.get(8)?,

@@ -1,6 +1,7 @@
 //! What everybody does, read in one snapshot: for those who look rather than ask.
 //!
-//! However much there is, a look costs a bounded amount: of each kind so many rows are read, the rest is counted.
+//! However much there is, a look costs a bounded amount: of each kind so many rows are read, the rest is counted. Overlaps are
+//! looked for among the newest claims.
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -50,8 +51,8 @@ pub struct Overview {
     pub locks: Vec<LockInfo>,
     /// The newest file claims, oldest first.
     pub claims: Vec<FileClaim>,
-    /// Claims of different sessions that overlap, the newest last. Where very many lie close together, not every pair is
-    /// compared.
+    /// Claims of different sessions that overlap, the newest last. The newest 5,000 of all claims are compared, and where very
+    /// many lie close together not every pair of them.
     pub conflicts: Vec<ClaimOverlap>,
     /// Assigned ports.
     pub ports: Vec<PortClaim>,
@@ -100,8 +101,8 @@ impl Coordinator {
             totals.sessions = n;
             let (locks, n) = locks::held(conn, scope, limit, now, liveness)?;
             totals.locks = n;
-            let (claims, conflicts) = files::standing(conn, scope, now, liveness)?;
-            (totals.claims, totals.conflicts) = (claims.len() as u64, conflicts.len() as u64);
+            let files::Standing { claims, count, overlaps } = files::standing(conn, scope, limit, now, liveness)?;
+            (totals.claims, totals.conflicts) = (count, overlaps.len() as u64);
             let (ports, n) = ports::assigned_in(conn, scope, &self.inner.worktree_key(false), limit)?;
             totals.ports = n;
             let newest = ActivityFilter { all: filter.all, limit: Some(limit), ..ActivityFilter::default() };
@@ -112,8 +113,8 @@ impl Coordinator {
                 agents,
                 sessions,
                 locks,
-                claims: newest_of(claims, limit),
-                conflicts: newest_of(conflicts, limit),
+                claims,
+                conflicts: newest_of(overlaps, limit),
                 ports,
                 activity: activity::glance(&self.inner, conn, &newest)?,
                 notes: notes::newest(conn, scope, limit)?,

@@ -2,6 +2,7 @@
 //! quoted, with its controls escaped.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use portdaddy_core::{AgentState, Colleague, Edit, LeftWork, News, Other, Overlapped, Signal, Written};
 
@@ -116,7 +117,7 @@ pub(super) fn conflict(edit: &Edit, other: &Other) -> String {
         path_of(path),
         state(owner.state),
         span(claim.since_ms),
-        tree(owner.same_worktree, &claim.root),
+        tree(owner.same_worktree, &claim.root, path),
         purpose(&owner.purpose)
     )
 }
@@ -126,11 +127,11 @@ pub(super) fn overlaps(said: &mut Budget, overlaps: &[Overlapped]) -> usize {
     said.all(overlaps, "pd files lists them", |o| {
         format!(
             "{}, which you have claimed, was claimed by {}{} {}, {}: {}.",
-            path_of(&o.pattern),
+            path_of(&o.path),
             who(&o.agent, &o.agent_name),
             state(o.state),
             ago(o.at_ms, now_ms()),
-            tree(o.same_worktree, &o.root),
+            tree(o.same_worktree, &o.root, &o.path),
             purpose(&o.purpose)
         )
     })
@@ -271,8 +272,11 @@ fn state(state: AgentState) -> &'static str {
     }
 }
 
-fn tree(same: bool, root: &str) -> Cow<'static, str> {
-    if same {
+/// Where a claim is, seen from where its file is, which stands outside of the agent's own working tree if it is absolute.
+fn tree(same: bool, root: &str, path: &str) -> Cow<'static, str> {
+    if same && Path::new(path).is_absolute() {
+        "in the same place".into()
+    } else if same {
         "in this working tree".into()
     } else {
         format!("in another working tree, {}, so a merge lies ahead", path_of(root)).into()

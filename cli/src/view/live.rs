@@ -4,7 +4,6 @@
 //! port that something listens on) is looked for every few seconds, and ages are drawn anew once a second.
 
 use std::io;
-use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -66,11 +65,7 @@ pub(crate) fn run(pd: &Coordinator, mut all: bool, colour: bool) -> Outcome {
     follow(pd, &send, &changed);
     let (mut looked, mut due) = (Instant::now(), true);
     signals::attend(&send)?;
-    let before = panic::take_hook();
-    panic::set_hook(Box::new(move |what| {
-        TTY.give_back();
-        before(what);
-    }));
+    tty::give_back_on_panic(&TTY);
     TTY.take()?;
     let _given_back = GivenBack;
     let mut terminal = Terminal::new(CrosstermBackend::new(tty::buffered()?))?;

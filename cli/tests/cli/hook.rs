@@ -291,6 +291,46 @@ fn an_edit_claims_its_file_and_both_are_told_of_a_conflict_once() {
 }
 
 #[test]
+fn what_is_claimed_no_more_is_not_told() {
+    let agents = Agents::new();
+    let overlap = |one: &str, other: &str| {
+        for session in [one, other] {
+            agents.send(&agents.event("PreToolUse-Edit", session));
+        }
+    };
+    let as_agent = |agent: &str, words: &str| {
+        let run = agents.place.sh(&format!("PORT_DADDY_AGENT={agent} pd {words}"));
+        assert_eq!(run.exit, 0, "{}", run.shown());
+    };
+    let owed = || {
+        let db = rusqlite::Connection::open(agents.place.path("db/port-daddy.db")).unwrap();
+        db.query_row("SELECT count(*) FROM overlaps", [], |r| r.get::<_, i64>(0)).unwrap()
+    };
+    // The first gave it up.
+    overlap("abc123", "bbb222");
+    as_agent("claude-abc123", "files rm src/a.ts");
+    assert_eq!(owed(), 1);
+    assert!(agents.send(&agents.event("UserPromptSubmit", "abc123")).is_null());
+    assert_eq!(owed(), 0);
+    // The second did, or both are gone.
+    overlap("abc124", "bbb223");
+    as_agent("claude-bbb222", "files rm --all");
+    as_agent("claude-bbb223", "files rm --all");
+    assert!(agents.send(&agents.event("Stop", "abc124")).is_null());
+    overlap("abc125", "bbb224");
+    agents.send(&agents.event("SessionEnd", "abc125"));
+    agents.send(&agents.event("SessionEnd", "bbb224"));
+    let told = agents.start("abc125");
+    assert!(!context(&told).contains("which you have claimed"), "{told}");
+    // What stands by another claim is told.
+    overlap("abc126", "bbb225");
+    as_agent("claude-abc126", "files add 'src/**' --force");
+    as_agent("claude-abc126", "files rm src/a.ts");
+    let told = agents.send(&agents.event("Stop", "abc126"));
+    assert!(context(&told).contains("src/a.ts, which you have claimed, was claimed by claude-bbb225 "), "{told}");
+}
+
+#[test]
 fn strict_denies_only_what_a_living_agent_works_on_in_the_same_tree() {
     let agents = Agents::new();
     let strict = |event: &Value| agents.send_with(event, &["--strict"]);
@@ -505,6 +545,7 @@ fn a_message_that_is_too_long_keeps_none_after_it_from_being_shown() {
     agents.start("abc123");
     agents.place.agent("api");
     agents.place.ok(&["send", "claude-abc123", &format!("long {}", "x".repeat(9_000))]);
+    agents.place.agent("");
     let send = |from: usize, to: usize| {
         let script = format!("for n in $(seq {from} {to}); do pd send -q claude-abc123 \"number $n.\" || exit 1; done");
         assert_eq!(agents.place.sh(&script).exit, 0);
@@ -622,7 +663,13 @@ fn paths_are_claimed_where_they_are() {
     assert!(agents.send(&on_file("PreToolUse-Edit", "ccc333", &other, "src/z.ts")).is_null());
     let there = other.join("src/z.ts");
     let told = agents.send(&on_file("PreToolUse-Edit", "ddd444", &cwd, there.to_str().unwrap()));
-    assert!(context(&told).contains("claude-ccc333") && context(&told).contains("in this working tree"), "{told}");
+    let there = std::fs::canonicalize(&other).unwrap().join("src/z.ts");
+    let fact = format!("{} is claimed by claude-ccc333, ", there.display());
+    assert!(context(&told).starts_with(&fact) && context(&told).contains(", in the same place: "), "{told}");
+    // And whoever had it first hears where it is, wherever it stands by then.
+    let told = agents.send(&agents.event("UserPromptSubmit", "ccc333"));
+    let fact = format!("{}, which you have claimed, was claimed by claude-ddd444 ", there.display());
+    assert!(context(&told).starts_with(&fact) && context(&told).contains(", in the same place: "), "{told}");
     assert_eq!(agents.failures(), Vec::<Value>::new());
 }
 

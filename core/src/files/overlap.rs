@@ -23,11 +23,16 @@ use crate::life::Liveness;
 /// Overlaps for which the disk is asked for a path that exists.
 const MOST_LOOKED_FOR: usize = 20;
 
-/// Pairs of claims that one look at all of them meets, and of those compares, and overlaps that it reports.
+/// Claims that one look at all of them reads, the newest ones; pairs of them that it meets, and of those compares, and overlaps that it reports.
+const MOST_NEWEST: i64 = 5_000;
 const MOST_LOOKED_AT: usize = 200_000;
 const MOST_COMPARED: usize = 20_000;
 const MOST_STANDING: usize = 1_000;
 
+/// Claims of one agent that are compared with what came later.
+const MOST_HELD: i64 = 10_000;
+
+const OF_AGENT: &str = "c.session IN (SELECT id FROM sessions WHERE agent = ?1 AND status = 'active') LIMIT ?2";
 const AT_PREFIX: &str = "c.repository = ?1 AND c.prefix = ?2";
 const BELOW_PREFIX: &str = "c.repository = ?1 AND c.prefix >= ?2 AND c.prefix < ?3";
 const IN_REPOSITORY: &str = "c.repository = ?1";
@@ -357,19 +362,63 @@ fn meeting(
     on_disk().map(Meeting::Disk)
 }
 
-/// Every claim of a scope, or of all, oldest first; and which of them overlap with another session's, wherever that is. At
-/// most so many pairs are compared, the newest claims first.
+/// What an agent claims, to see whether others' claims still overlap with it.
+pub(crate) struct Held(Vec<Candidate>);
+
+impl Held {
+    pub(crate) fn of(conn: &Connection, agent: &str) -> Result<Held> {
+        let mut statement = conn.prepare_cached(&query(OF_AGENT))?;
+        let rows = statement.query_map((agent, MOST_HELD), |row| Stored::read(row).map(Candidate::new))?;
+        Ok(Held(rows.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether a session's claim stands and meets one of these. Of very many not all are known, so that it may.
+    pub(crate) fn meets(&self, conn: &Connection, (session, root, pattern): (&str, &str, &str)) -> Result<bool> {
+        let mut statement = conn.prepare_cached(&query("c.session = ?1 AND c.root = ?2 AND c.pattern = ?3"))?;
+        let mut rows = statement.query((session, root, pattern))?;
+        while let Some(row) = rows.next()? {
+            let theirs = Candidate::new(Stored::read(row)?);
+            if self.0.len() as i64 >= MOST_HELD || self.0.iter().any(|own| theirs.meets(own).is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What claims there are, for a look at all of them.
+pub(crate) struct Standing {
+    /// The newest, oldest first.
+    pub(crate) claims: Vec<FileClaim>,
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Which overlap with another session's, wherever that is.
+    pub(crate) overlaps: Vec<ClaimOverlap>,
+}
+
+/// The newest claims of a scope, or of all, and which overlap. Only the newest of all are compared, and of those at most so
+/// many pairs, the newest claims first.
 pub(crate) fn standing(
     conn: &Connection,
     scope: Option<i64>,
+    limit: usize,
     now: Now,
     liveness: &dyn Liveness,
-) -> Result<(Vec<FileClaim>, Vec<ClaimOverlap>)> {
+) -> Result<Standing> {
+    let count: i64 = conn
+        .prepare_cached("SELECT count(*) FROM claims WHERE ?1 IS NULL OR scope = ?1")?
+        .query_row([scope], |r| r.get(0))?;
+    let mut claims: Vec<FileClaim> = conn
+        .prepare_cached(&query("?1 IS NULL OR c.scope = ?1 ORDER BY c.id DESC LIMIT ?2"))?
+        .query_map((scope, limit as i64), |row| Ok(Stored::read(row)?.claim))?
+        .collect::<Result<_, _>>()?;
+    claims.reverse();
     let mut statement = conn.prepare_cached(&format!(
-        "SELECT q.*, k.prefix, k.place FROM ({CLAIMS}) q JOIN claims k ON k.id = q.id ORDER BY q.id"
+        "SELECT q.*, k.prefix, k.place FROM
+         (SELECT id, prefix, place FROM claims ORDER BY id DESC LIMIT ?1) k CROSS JOIN ({CLAIMS}) q ON q.id = k.id ORDER BY q.id"
     ))?;
     let mut all: Vec<(Candidate, String, String)> = Vec::new();
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([MOST_NEWEST])?;
     while let Some(row) = rows.next()? {
         all.push((Candidate::new(Stored::read(row)?), row.get(15)?, row.get(16)?));
     }
@@ -437,8 +486,7 @@ pub(crate) fn standing(
             same_worktree,
         });
     }
-    let claims = all.iter().map(|(claim, ..)| claim).filter(|claim| scope.is_none_or(|s| s == claim.scope));
-    Ok((claims.map(|claim| claim.claim.clone()).collect(), overlaps))
+    Ok(Standing { claims, count: count.cast_unsigned(), overlaps })
 }
 
 /// A literal beginning as a path.
@@ -601,10 +649,11 @@ mod tests {
             }
         }
         let now = Now { wall_ms: 0, awake_ms: 0, boot: 1 };
-        let (claims, overlaps) = standing(&conn, None, now, &crate::life::SystemLiveness::new("/nonexistent")).unwrap();
+        let liveness = crate::life::SystemLiveness::new("/nonexistent");
+        let Standing { claims, count, overlaps } = standing(&conn, None, 50, now, &liveness).unwrap();
         let by_look: Vec<String> =
             overlaps.iter().map(|o| format!("{} / {}", name(&o.first), name(&o.second))).collect();
-        assert_eq!((claims.len(), by_look.len()), (120, by_scan.len().min(MOST_STANDING)));
+        assert_eq!((claims.len(), count, by_look.len()), (50, 120, by_scan.len().min(MOST_STANDING)));
         assert!(by_look.iter().all(|pair| by_scan.contains(pair)));
         assert!(by_scan.len() > 100, "many meet: {}", by_scan.len());
     }
@@ -630,6 +679,8 @@ mod tests {
             (AT_PLACE, "claims_by_place (place=?)"),
             (BELOW_PLACE, "claims_by_place (place>? AND place<?)"),
             ("c.session = ?1 ORDER BY c.id", "claims_by_session (session=?)"),
+            (OF_AGENT, "claims_by_session (session=?)"),
+            (OF_AGENT, "sessions_by_agent (agent=? AND status=?)"),
         ] {
             let plan = crate::db::plan_of(&conn, &query(condition));
             assert!(plan.contains(index), "{condition}: {plan}");

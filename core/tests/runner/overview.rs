@@ -73,6 +73,18 @@ fn thousands_of_rows_are_counted_and_cut() {
     let seen = a.overview(&OverviewFilter::default()).unwrap();
     assert_eq!((seen.totals.claims, seen.claims.len()), (2_000, 100));
     assert_eq!((seen.totals.conflicts, seen.conflicts.len()), (20, 20));
+    // However many older ones there are, what came last is compared.
+    for number in 0..4 {
+        let files = (0..1_000).map(|n| format!("c{number}/{n}.ts")).collect();
+        b.claim_files(&ClaimFiles { files, force: true, ..Default::default() }).unwrap();
+    }
+    let seen = a.overview(&OverviewFilter::default()).unwrap();
+    assert_eq!((seen.totals.claims, seen.claims.len()), (6_000, 100));
+    assert_eq!(seen.totals.conflicts, 0, "the others are too old");
+    a.claim_files(&ClaimFiles { files: vec!["c0/7.ts".into(), "c3/**".into()], force: true, ..Default::default() })
+        .unwrap();
+    let seen = a.overview(&OverviewFilter::default()).unwrap();
+    assert_eq!(seen.totals.conflicts, 1_000);
     // Where everything overlaps with everything, the look comes to an end all the same.
     let files = (0..300).map(|n| format!("**/*{n}*")).collect();
     b.claim_files(&ClaimFiles { files, force: true, ..Default::default() }).unwrap();
