@@ -224,6 +224,8 @@ pub(crate) struct Inner {
     live: Mutex<Option<LiveFile>>,
     /// Whether more than a wait depends on the live file.
     works: AtomicBool,
+    /// What is called here brings nobody back that has left.
+    pub(crate) afterwards: AtomicBool,
     pub(crate) recorded: AtomicBool,
     /// It is being closed, or was: what it held and waited for goes before the database does.
     closing: AtomicBool,
@@ -298,6 +300,7 @@ impl Coordinator {
             boot: OnceLock::new(),
             live: Mutex::new(None),
             works: AtomicBool::new(false),
+            afterwards: AtomicBool::new(false),
             recorded: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             notices: Mutex::new(Vec::new()),
