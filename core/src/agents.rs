@@ -544,9 +544,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether this is a command that does nothing but wait, and has called before.
+    /// Whether this is a command that does nothing but wait for messages or signals, and has called before.
     fn waits_on(&self) -> bool {
-        self.is_recorded() && self.own_proof().is_some_and(|own| own.waits)
+        self.is_recorded() && self.waits_for_word()
     }
 
     /// Counts a call that wrote nothing as a sign of life of an agent that is known and was silent for a while.
