@@ -487,7 +487,9 @@ impl Inner {
 
     fn actor(&self, tx: &Tx<'_>, notice: &mut Option<String>) -> Result<Actor> {
         let scope = self.scope_row(tx)?;
-        if let Some(id) = &self.caller.agent {
+        if let Some(id) = &self.caller.agent
+            && !(self.afterwards.load(Ordering::Acquire) && has_left(tx, id)?)
+        {
             self.touch(tx, id, scope, notice)?;
         }
         Ok(Actor { agent: self.caller.agent.clone(), scope })
@@ -542,9 +544,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether this is a command that does nothing but wait, and has called before.
+    /// Whether this is a command that does nothing but wait for messages or signals, and has called before.
     fn waits_on(&self) -> bool {
-        self.is_recorded() && self.own_proof().is_some_and(|own| own.waits)
+        self.is_recorded() && self.waits_for_word()
     }
 
     /// Counts a call that wrote nothing as a sign of life of an agent that is known and was silent for a while.
@@ -666,6 +668,11 @@ pub(crate) fn check(tx: &Tx<'_>, id: &str) -> Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// Whether an agent has said goodbye. One that nobody knows hasn't.
+pub(crate) fn has_left(conn: &Connection, id: &str) -> Result<bool> {
+    Ok(conn.prepare_cached("SELECT 1 FROM agents WHERE id = ?1 AND state = 'left'")?.exists([id])?)
 }
 
 /// Whether an agent that was there has left or died, buried or not.

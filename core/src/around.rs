@@ -11,7 +11,7 @@ use rusqlite::OptionalExtension as _;
 use serde_json::json;
 
 use crate::activity;
-use crate::agents::{Actor, AgentState, are_kin, goodbye, with_sub_agents};
+use crate::agents::{Actor, AgentState, are_kin, goodbye, has_left, with_sub_agents};
 use crate::caller::no_agent_error;
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, Tx};
@@ -204,6 +204,18 @@ impl Coordinator {
         })?;
         self.inner.recorded.store(false, std::sync::atomic::Ordering::Release);
         Ok(ended)
+    }
+
+    /// From now on this handle tells of what is over, which doesn't bring the caller back if it has left, or leaves now. Whether it
+    /// has left.
+    ///
+    /// # Errors
+    /// `STORE_*`.
+    #[doc(hidden)]
+    pub fn afterwards(&self) -> Result<bool> {
+        self.inner.afterwards.store(true, std::sync::atomic::Ordering::Release);
+        let Some(me) = &self.inner.caller.agent else { return Ok(false) };
+        self.inner.db.read(|conn| has_left(conn, me))
     }
 
     /// Records that a hook could do nothing, and why. It makes nobody an agent.

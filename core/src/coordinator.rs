@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
@@ -222,8 +222,10 @@ pub(crate) struct Inner {
     pub(crate) boot: OnceLock<i64>,
     /// This handle's own proof of life: from the start for a program, from its first wait for a shell command.
     live: Mutex<Option<LiveFile>>,
-    /// Whether more than a wait depends on the live file.
-    works: AtomicBool,
+    /// The most of what depends on the live file, a [`Stays`].
+    stays: AtomicU8,
+    /// What is called here brings nobody back that has left.
+    pub(crate) afterwards: AtomicBool,
     pub(crate) recorded: AtomicBool,
     /// It is being closed, or was: what it held and waited for goes before the database does.
     closing: AtomicBool,
@@ -242,6 +244,17 @@ impl fmt::Debug for Coordinator {
             .field("scope", &self.inner.scope.name)
             .finish()
     }
+}
+
+/// Why a handle has a live file, and so what its agent's life has to do with it.
+#[derive(Clone, Copy)]
+pub(crate) enum Stays {
+    /// It waits for messages or signals: it ends with its agent.
+    ForWord,
+    /// It waits for a lock, whose grant brings back an agent that has left.
+    ForLock,
+    /// A lock or a command lives as long as it.
+    AtWork,
 }
 
 /// What a live file says of itself, so that a second copy of this library in one process can be named.
@@ -297,7 +310,8 @@ impl Coordinator {
             scope_row: OnceLock::new(),
             boot: OnceLock::new(),
             live: Mutex::new(None),
-            works: AtomicBool::new(false),
+            stays: AtomicU8::new(Stays::ForWord as u8),
+            afterwards: AtomicBool::new(false),
             recorded: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             notices: Mutex::new(Vec::new()),
@@ -401,20 +415,25 @@ impl Inner {
         let me = sys::process::own();
         let kind = if self.face == Face::Library { ProofKind::Instance } else { ProofKind::Command };
         let what = me_name();
-        let waits = kind == ProofKind::Command && !self.works.load(Ordering::Acquire);
+        let waits = kind == ProofKind::Command && self.stays.load(Ordering::Acquire) < Stays::AtWork as u8;
         Some(Proof { kind, live, pid: me.pid, start: me.start, namespace: me.namespace, this_boot: true, what, waits })
     }
 
-    /// This handle's live file for something that is to live as long as it: more than a wait.
-    pub(crate) fn presence_at_work(&self) -> Result<String> {
-        self.works.store(true, Ordering::Release);
+    /// This handle's live file, for more than to wait for a word.
+    pub(crate) fn presence_for(&self, stays: Stays) -> Result<String> {
+        self.stays.fetch_max(stays as u8, Ordering::AcqRel);
         self.presence()
+    }
+
+    /// Whether a command does nothing but wait for messages or signals.
+    pub(crate) fn waits_for_word(&self) -> bool {
+        self.stays.load(Ordering::Acquire) == Stays::ForWord as u8 && self.own_proof().is_some_and(|own| own.waits)
     }
 
     /// Lets a command that we start share this handle's proof of life: a descriptor for it to inherit.
     #[cfg(unix)]
     pub(crate) fn inheritable_proof(&self) -> Result<std::os::fd::OwnedFd> {
-        let name = self.presence_at_work()?;
+        let name = self.presence_for(Stays::AtWork)?;
         let live = self.live.lock();
         let file = live.as_ref().ok_or_else(|| Error::internal("the live file was withdrawn"))?;
         file.inheritable().map_err(|e| Error::io("sharing", Path::new(&name), e))

@@ -151,7 +151,9 @@ impl Hook<'_> {
         Ok(answer)
     }
 
+    /// What the tool did is remembered also of one that has left meanwhile, and has nothing to be told.
     fn after_tool(&self) -> Result<Answer, Error> {
+        let has_left = self.pd.afterwards()?;
         let tool = self.input.tool();
         if let Some(path) = tool.edits() {
             self.pd.file_written(Path::new(path))?;
@@ -161,7 +163,9 @@ impl Hook<'_> {
             self.pd.guarded(command)?;
         }
         let mut answer = Answer::default();
-        self.meanwhile(&mut answer)?;
+        if !has_left {
+            self.meanwhile(&mut answer)?;
+        }
         Ok(answer)
     }
 

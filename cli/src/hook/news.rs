@@ -36,7 +36,7 @@ impl Hook<'_> {
     /// The end of a turn. Context makes the agent go on, so there is none while it goes on because of a hook.
     pub(super) fn stop(&self) -> Result<Answer, Error> {
         let mut answer = Answer::default();
-        if !self.input.stop_hook_active {
+        if !self.pd.afterwards()? && !self.input.stop_hook_active {
             let signals = Some(BETWEEN_STOPS_MS);
             let filter = NewsFilter { overlaps: true, messages: true, signals, ..NewsFilter::default() };
             self.tell(filter, &mut answer)?;
@@ -56,7 +56,8 @@ impl Hook<'_> {
     /// A sub-agent's work ends. If it goes on because of what it is told here, its next edit opens another session.
     pub(super) fn sub_agent_stop(&self) -> Result<Answer, Error> {
         let mut answer = Answer::default();
-        if self.input.agent_id.is_none() {
+        // Its parent's end may have ended it already.
+        if self.input.agent_id.is_none() || self.pd.afterwards()? {
             return Ok(answer);
         }
         if !self.input.stop_hook_active {

@@ -218,6 +218,49 @@ fn a_session_inside_another_is_an_agent_of_its_own() {
 }
 
 #[test]
+fn what_is_told_afterwards_brings_nobody_back() {
+    let mut agents = Agents::new();
+    let state = |agents: &Agents, id: &str| agents.place.json(&["agent", "show", id])["state"].clone();
+    agents.start("abc123");
+    let (mut begin, mut end) = (agents.event("SubagentStart", "abc123"), agents.event("SubagentStop", "abc123"));
+    for event in [&mut begin, &mut end] {
+        event["agent_id"] = "part-1".into();
+        event["stop_hook_active"] = false.into();
+    }
+    agents.send(&begin);
+    let all = agents.place.json(&["agents"]);
+    let part = all["agents"].as_array().unwrap().iter().find_map(|a| a["id"].as_str().filter(|id| id.contains('.')));
+    let part = part.unwrap().to_owned();
+    agents.place.agent("api").ok(&["send", &part, "one thing more"]);
+    agents.place.agent("");
+    // It is told, and that is marked, as one that has left.
+    assert!(context(&agents.send(&end)).contains("one thing more"));
+    assert!(agents.send(&end).is_null());
+    assert_eq!((state(&agents, &part), state(&agents, "claude-abc123")), (json!("left"), json!("active")));
+
+    agents.send(&agents.event("PostToolUse-Read", "bbb222"));
+    agents.send(&agents.file("PreToolUse-Write", "abc123", "src/a.ts"));
+    agents.send(&agents.event("SessionEnd", "abc123"));
+    agents.place.agent("api").ok(&["send", "claude-abc123", "too late"]);
+    agents.place.agent("");
+    agents.place.write("src/a.ts", "by the one that left\n");
+    for name in ["PostToolUse-Write", "PostToolUse-Bash", "Stop"] {
+        let event = if name.ends_with("Write") {
+            agents.file(name, "abc123", "src/a.ts")
+        } else {
+            agents.event(name, "abc123")
+        };
+        assert!(agents.send(&event).is_null(), "{name}");
+        assert_eq!(state(&agents, "claude-abc123"), "left", "{name}");
+    }
+    let told = agents.send(&agents.file("PreToolUse-Edit", "bbb222", "src/a.ts"));
+    assert!(context(&told).contains("src/a.ts was written by claude-abc123"), "{told}");
+    // Who does something is back.
+    assert!(context(&agents.send(&agents.event("UserPromptSubmit", "abc123"))).contains("too late"));
+    assert_eq!(state(&agents, "claude-abc123"), "active");
+}
+
+#[test]
 fn session_start_tells_who_and_what_is_there_in_at_most_1500_characters() {
     let mut agents = Agents::new();
     agents.start("bbb222");

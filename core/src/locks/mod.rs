@@ -29,7 +29,7 @@ use serde_json::json;
 use crate::activity;
 use crate::agents::{self, AgentState, Names, ScopeNames};
 use crate::caller::Face;
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Stays};
 use crate::db::{Durability, Now, Tx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::{check_name, check_text};
@@ -308,8 +308,8 @@ impl Coordinator {
         };
         // A waiter needs a proof of its own life, whatever the lock will be tied to.
         let live = match (tie_handle, options.blocking) {
-            (true, _) => Some(self.inner.presence_at_work()?),
-            (false, true) => Some(self.inner.presence()?),
+            (true, _) => Some(self.inner.presence_for(Stays::AtWork)?),
+            (false, true) => Some(self.inner.presence_for(Stays::ForLock)?),
             (false, false) => None,
         };
         let mut scope = 0;
