@@ -173,6 +173,36 @@ fn a_stash_entry_is_not_its_who_only_touched_the_stash_and_is_kept_where_nobody_
 }
 
 #[test]
+fn who_works_by_path_from_elsewhere_is_a_peer_and_who_works_in_a_nested_repository_is_none() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let docs = store.repository("docs");
+    let nested = dir.join("trees/x");
+    git(&dir, &["worktree", "add", "-q", "-b", "side", "trees/x"]);
+    fs::write(dir.join(".git/info/exclude"), "trees\n").unwrap();
+    let (other, inner) = (store.open_in("D", &docs), store.open_in("E", &nested));
+    begin(&other, "Docs");
+    let all = NewSession { purpose: "Side".into(), files: vec!["**".into()], ..Default::default() };
+    inner.start_session(&all).unwrap();
+    fs::write(nested.join("a"), "its own tree").unwrap();
+    inner.file_written(Path::new("a")).unwrap();
+    fs::write(dir.join("b"), "unseen").unwrap();
+    assert!(pd.guard("git reset --hard; git switch side").unwrap().is_none(), "nobody works in this tree");
+    fs::write(dir.join("b"), "by path").unwrap();
+    other.file_written(&dir.join("b")).unwrap();
+    let danger = pd.guard("git reset --hard").unwrap().unwrap();
+    assert_eq!(danger.peers.len(), 1);
+    assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("D", &["b".into()][..]));
+    // A claim does for that, too.
+    let outer = store.open_in("F", dir.parent().unwrap());
+    let a = NewSession { purpose: "Both".into(), files: vec!["shop/a".into()], ..Default::default() };
+    outer.start_session(&a).unwrap();
+    fs::write(dir.join("a"), "claimed").unwrap();
+    let danger = pd.guard("git checkout -- a").unwrap().unwrap();
+    assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("F", &["a".into()][..]));
+}
+
+#[test]
 fn two_snapshots_at_once_are_both_whole() {
     let store = TempStore::running();
     let (dir, pd) = place(&store);
