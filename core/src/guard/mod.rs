@@ -30,12 +30,16 @@ use crate::snapshots::{Change, Look, Snapshot, look, path_of, take};
 use command::{Found, Risk, risky};
 pub use commit::{CommitCheck, StagedByOther};
 use peers::{AtStake, Nearby};
+use shell::TOPLEVEL;
 use words::Threat;
 
 /// For all of a line.
 const LIMIT: Duration = Duration::from_secs(4);
 /// Commands of a line that are looked into.
 const MOST_COMMANDS: usize = 8;
+
+/// Branches whose commits a snapshot keeps.
+const MOST_TIPS: usize = 16;
 
 /// What a shell command would do to the work of others.
 #[derive(Clone, Debug, Serialize)]
@@ -137,8 +141,29 @@ impl Coordinator {
     fn repository_of(&self, dir: &str) -> Option<Repository> {
         match dir.is_empty() {
             true => self.inner.place.repository.clone(),
-            false => Place::of(&self.inner.place.cwd.join(dir)).ok()?.repository,
+            false => Place::of(&self.reached(dir)).ok()?.repository,
         }
+    }
+
+    /// The directory that a command's text names.
+    fn reached(&self, dir: &str) -> PathBuf {
+        let mut at = self.inner.place.cwd.clone();
+        let dir = match (dir.strip_prefix('~'), std::env::home_dir()) {
+            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+                at = home;
+                rest.trim_start_matches('/')
+            }
+            _ => dir,
+        };
+        for (nth, part) in dir.split(TOPLEVEL).enumerate() {
+            if nth > 0
+                && let Some(repository) = Place::of(&at).ok().and_then(|place| place.repository)
+            {
+                at = repository.worktree;
+            }
+            at = at.join(if nth > 0 { part.trim_start_matches('/') } else { part });
+        }
+        at
     }
 
     fn danger_of(&self, found: &Found, until: Instant) -> Result<Option<Danger>> {
@@ -149,7 +174,7 @@ impl Coordinator {
         let Some(repository) = self.repository_of(&dir) else { return Ok(None) };
         let git = Git::within(&repository.worktree, left(until));
         let nearby = self.nearby(&repository)?;
-        let cwd = self.inner.place.cwd.join(&dir);
+        let cwd = self.reached(&dir);
         match &found.risk {
             Risk::Stash { .. } => self.note_stashes(&git, &repository, false)?,
             Risk::StashEntry { .. } | Risk::StashClear => {
@@ -161,18 +186,22 @@ impl Coordinator {
                 let Some(branch) = branch else { return Ok(None) };
                 let peers = nearby.on_branch(&branch);
                 let tip = format!("refs/remotes/{}/{branch}", remote.as_deref().unwrap_or("origin"));
-                return self.branch_danger(found, &git, &repository, peers, &tip, Threat::Push);
+                return self.branch_danger(found, &git, &repository, peers, &[tip], Threat::Push);
             }
-            Risk::Branch(name) => {
-                let peers = nearby.on_branch(name).into_iter().filter(|peer| nearby.shares_refs(peer)).collect();
-                return self.branch_danger(
-                    found,
-                    &git,
-                    &repository,
-                    peers,
-                    &format!("refs/heads/{name}"),
-                    Threat::Branch,
-                );
+            Risk::Branch(names) => {
+                let head = repository.head().branch;
+                let named = |name: &String| if name == "HEAD" { head.clone() } else { Some(name.clone()) };
+                let names: Vec<String> = names.iter().filter_map(named).collect();
+                let any = names.iter().any(String::is_empty);
+                let on = |name: &String| if any { nearby.sharing_refs() } else { nearby.on_branch(name) };
+                let mut peers: Vec<Peer> = Vec::new();
+                for peer in names.iter().flat_map(on).filter(|peer| nearby.shares_refs(peer)) {
+                    if !peers.iter().any(|known| known.agent == peer.agent) {
+                        peers.push(peer);
+                    }
+                }
+                let tips: Vec<String> = names.iter().map(|name| format!("refs/heads/{name}")).collect();
+                return self.branch_danger(found, &git, &repository, peers, &tips, Threat::Branch);
             }
             _ => {}
         }
@@ -202,16 +231,18 @@ impl Coordinator {
         git: &Git<'_>,
         repository: &Repository,
         peers: Vec<Peer>,
-        tip: &str,
+        tips: &[String],
         threat: Threat,
     ) -> Result<Option<Danger>> {
         let peers: Vec<Peer> = peers.into_iter().filter(Peer::lives).collect();
         if peers.is_empty() {
             return Ok(None);
         }
-        let tip = format!("{tip}^{{commit}}");
-        let tip = git.word(Call { args: &["rev-parse", "-q", "--verify", &tip], also: 1, ..Call::default() });
-        let kept: Vec<String> = tip.into_iter().filter(|tip| !tip.is_empty()).collect();
+        let tip = |tip: &String| {
+            let tip = format!("{tip}^{{commit}}");
+            git.word(Call { args: &["rev-parse", "-q", "--verify", &tip], also: 1, ..Call::default() }).ok()
+        };
+        let kept: Vec<String> = tips.iter().take(MOST_TIPS).filter_map(tip).filter(|tip| !tip.is_empty()).collect();
         let snapshot = look(git, repository).and_then(|seen| self.keep(git, repository, &seen, &found.command, &kept));
         Ok(Some(words::danger(found, threat, repository, peers, &[], snapshot, false)))
     }
@@ -260,6 +291,8 @@ struct Reach {
     untracked: bool,
     ignored: bool,
     staged_alone: bool,
+    /// What is staged, wherever it is.
+    staged_too: bool,
     /// From the working tree's root; none for all.
     paths: Vec<PathBuf>,
 }
@@ -272,6 +305,7 @@ impl Reach {
             untracked: true,
             ignored: false,
             staged_alone: false,
+            staged_too: false,
             paths: Vec::new(),
         };
         let within = |paths: &[String]| within(paths, cwd, repository);
@@ -287,9 +321,13 @@ impl Reach {
             Risk::Stash { untracked, paths } => {
                 Reach { threat: Threat::Stash, untracked: *untracked, paths: within(paths), ..all }
             }
-            Risk::Sweep { untracked, paths } => {
-                Reach { threat: Threat::Sweep, untracked: *untracked, paths: within(paths), ..all }
-            }
+            Risk::Sweep { untracked, paths, named } => Reach {
+                threat: if *named { Threat::Staged } else { Threat::Sweep },
+                untracked: *untracked,
+                staged_too: true,
+                paths: within(paths),
+                ..all
+            },
             Risk::Staged => Reach { threat: Threat::Staged, untracked: false, staged_alone: true, ..all },
             Risk::TreeOrPath(word) if cwd.join(word).symlink_metadata().is_ok() && !is_branch(git, word) => Reach {
                 threat: Threat::Uncommitted,
@@ -308,6 +346,9 @@ impl Reach {
             (false, true) => self.tracked,
             (false, false) => self.untracked,
         };
+        if self.staged_too && change.staged {
+            return true;
+        }
         kind && (self.paths.is_empty() || self.paths.iter().any(|within| path_of(path).starts_with(within)))
     }
 

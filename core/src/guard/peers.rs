@@ -49,9 +49,8 @@ type Row = (String, String, String, String, Option<String>, Option<String>, i64)
 
 fn rows(conn: &Connection, sql: &str, bound: impl rusqlite::Params) -> Result<Vec<Row>> {
     let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query_map(bound, |r| {
-        Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?))
-    })?;
+    let rows = statement
+        .query_map(bound, |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -132,9 +132,7 @@ fn what_a_peer_wrote_or_claims_stays_at_stake_after_the_caller_wrote_it_too() {
     // Claimed, and never seen to be written by it.
     git(&dir, &["checkout", "-q", "--", "."]);
     let other = store.open_in("D", &dir);
-    other
-        .start_session(&NewSession { purpose: "Cart".into(), files: vec!["a".into()], ..Default::default() })
-        .unwrap();
+    other.start_session(&NewSession { purpose: "Cart".into(), files: vec!["a".into()], ..Default::default() }).unwrap();
     write("a");
     let danger = pd.guard("git checkout -- a").unwrap().unwrap();
     assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("D", &["a".into()][..]));
@@ -200,6 +198,39 @@ fn who_works_by_path_from_elsewhere_is_a_peer_and_who_works_in_a_nested_reposito
     fs::write(dir.join("a"), "claimed").unwrap();
     let danger = pd.guard("git checkout -- a").unwrap().unwrap();
     assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("F", &["a".into()][..]));
+}
+
+#[test]
+fn a_commit_of_what_was_added_in_the_same_line_takes_a_peer_s_files_along() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    fs::create_dir(dir.join("src")).unwrap();
+    let _peer = peer(&store, &dir, "src/new");
+    fs::write(dir.join("src/nobodys"), "x").unwrap();
+    let danger = pd.guard("git add src && git commit -m x").unwrap().unwrap();
+    assert!(!danger.destroys && danger.peers[0].files == ["src/new"], "{danger:?}");
+    assert!(pd.guard("git add a src/nobodys && git commit -m x").unwrap().is_none(), "they were chosen");
+    git(&dir, &["add", "src/new"]);
+    assert!(pd.guard("git add a && git commit -m x").unwrap().is_some(), "it is staged");
+}
+
+#[test]
+fn every_branch_of_a_command_is_looked_at() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    git(&dir, &["branch", "other"]);
+    git(&dir, &["worktree", "add", "-q", "-b", "side", "../side"]);
+    let side = store.open_in("D", &store.dir("side"));
+    begin(&side, "Elsewhere");
+    let tip = git(&dir, &["rev-parse", "side"]);
+    let danger = pd.guard("git branch -D other side").unwrap().unwrap();
+    assert_eq!((danger.peers[0].agent.as_str(), danger.peers.len()), ("D", 1));
+    assert!(danger.snapshot.unwrap().kept.contains(&tip));
+    assert!(pd.guard("git branch -D other").unwrap().is_none());
+    // A new name for the branch that the other is on, which is the one checked out there.
+    assert_eq!(side.guard("git branch -M new").unwrap().map(|danger| danger.peers.len()), None);
+    begin(&store.open_in("E", &store.dir("side")), "There, too");
+    assert_eq!(side.guard("git branch -M new").unwrap().unwrap().peers[0].agent, "E");
 }
 
 #[test]
