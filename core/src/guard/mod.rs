@@ -30,13 +30,13 @@ use crate::snapshots::{Change, Look, Snapshot, look, path_of, take};
 use command::{Found, Risk, risky};
 pub use commit::{CommitCheck, StagedByOther};
 use peers::{AtStake, Nearby};
-use shell::TOPLEVEL;
+use shell::{TOPLEVEL, joined};
 use words::Threat;
 
 /// For all of a line.
 const LIMIT: Duration = Duration::from_secs(4);
 /// Commands of a line that are looked into.
-const MOST_COMMANDS: usize = 8;
+const MOST_COMMANDS: usize = 24;
 
 /// Branches whose commits a snapshot keeps.
 const MOST_TIPS: usize = 16;
@@ -95,18 +95,25 @@ impl Coordinator {
     /// # Errors
     /// `STORE_*`.
     pub fn guard(&self, command: &str) -> Result<Option<Danger>> {
-        let found = risky(command);
-        if found.is_empty() {
-            return Ok(None);
-        }
+        let mut found = in_order(risky(command));
+        let rest = found.split_off(found.len().min(MOST_COMMANDS));
         let until = Instant::now() + LIMIT;
         let mut danger: Option<Danger> = None;
-        for found in found.iter().take(MOST_COMMANDS) {
+        for found in &found {
             let Some(next) = self.danger_of(found, until)? else { continue };
             danger = Some(match danger {
                 None => next,
                 Some(first) => first.and(next),
             });
+        }
+        if let Some(first) = rest.first() {
+            let command = format!("{} and {} more git commands that weren't looked at", first.command, rest.len() - 1);
+            let unknown = Found { command, dir: first.dir.clone(), risk: Risk::Tree };
+            danger = match danger {
+                // Anything may be in them.
+                None => self.danger_of(&unknown, until)?,
+                Some(danger) => Some(danger.saying(&format!(" {} more git commands weren't looked at.", rest.len()))),
+            };
         }
         if let (Some(danger), true) = (&danger, self.caller().agent.is_some()) {
             let peers: Vec<&str> = danger.peers.iter().map(|peer| peer.agent.as_str()).collect();
@@ -168,7 +175,7 @@ impl Coordinator {
 
     fn danger_of(&self, found: &Found, until: Instant) -> Result<Option<Danger>> {
         let dir = match &found.risk {
-            Risk::Worktree(path) => Path::new(&found.dir).join(path).display().to_string(),
+            Risk::Worktree(name) => self.worktree_of(found, name, until),
             _ => found.dir.clone(),
         };
         let Some(repository) = self.repository_of(&dir) else { return Ok(None) };
@@ -224,6 +231,21 @@ impl Coordinator {
         Ok(Some(words::danger(found, reach.threat, &repository, peers, &stake.nobodys, snapshot, reach.ignored)))
     }
 
+    /// The working tree that a command names, by its path or by the end of it.
+    fn worktree_of(&self, found: &Found, name: &str, until: Instant) -> String {
+        let path = joined(&found.dir, name);
+        if self.reached(&path).is_dir() {
+            return path;
+        }
+        let Some(repository) = self.repository_of(&found.dir) else { return path };
+        let git = Git::within(&repository.worktree, left(until));
+        let args = ["worktree", "list", "--porcelain", "-z"];
+        let said = git.bytes(Call { args: &args, ..Call::default() }).unwrap_or_default();
+        let trees = said.split(|b| *b == 0).filter_map(|line| line.strip_prefix(b"worktree "));
+        let found = trees.map(path_of).find(|tree| tree.ends_with(name.trim_end_matches('/')));
+        found.map_or(path, |tree| tree.display().to_string())
+    }
+
     /// A remote branch that is overwritten, or a branch that is deleted or moved.
     fn branch_danger(
         &self,
@@ -259,7 +281,24 @@ impl Coordinator {
     }
 }
 
+/// What destroys comes first, and the same only once.
+fn in_order(found: Vec<Found>) -> Vec<Found> {
+    let mut once: Vec<Found> = Vec::new();
+    for found in found {
+        if !once.iter().any(|known| known.dir == found.dir && known.risk == found.risk) {
+            once.push(found);
+        }
+    }
+    once.sort_by_key(|found| !found.risk.destroys());
+    once
+}
+
 impl Danger {
+    fn saying(mut self, more: &str) -> Danger {
+        self.text = words::cut(&self.text, words::MOST - more.chars().count()) + more;
+        self
+    }
+
     /// What a line does with two commands.
     fn and(mut self, next: Danger) -> Danger {
         self.command = format!("{}; {}", self.command, next.command);
@@ -415,5 +454,18 @@ impl Coordinator {
         let me = self.inner.caller.agent.as_deref().unwrap_or_default();
         let known = self.inner.db.read(|conn| peers::known(conn, repository, peers))?;
         Ok(known.divide(repository, paths, me))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_destroys_is_looked_at_first_and_the_same_once() {
+        let line = format!("{}git stash; git stash; git reset --hard", "git commit -m x; git add a; ".repeat(30));
+        let found: Vec<Risk> = in_order(risky(&line)).into_iter().map(|found| found.risk).collect();
+        assert!(matches!(found[0], Risk::Stash { .. }) && matches!(found[1], Risk::Uncommitted { .. }), "{found:?}");
+        assert!(found[2..].iter().all(|risk| !risk.destroys()), "{found:?}");
     }
 }

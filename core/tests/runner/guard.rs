@@ -102,6 +102,7 @@ fn a_peer_s_files_are_named_while_it_lives_and_when_it_is_dead() {
     assert!(side.guard("git push -f origin side:main").unwrap().is_some());
     assert!(side.guard(&format!("git -C {} reset --hard", dir.display())).unwrap().is_some());
     assert!(pd.guard("git worktree remove --force ../side").unwrap().is_some());
+    assert!(pd.guard("git worktree remove --force side").unwrap().is_some(), "git takes the end of the path as well");
 
     peer.kill();
     let danger = pd.guard("git checkout -- b").unwrap().unwrap();
@@ -231,6 +232,25 @@ fn every_branch_of_a_command_is_looked_at() {
     assert_eq!(side.guard("git branch -M new").unwrap().map(|danger| danger.peers.len()), None);
     begin(&store.open_in("E", &store.dir("side")), "There, too");
     assert_eq!(side.guard("git branch -M new").unwrap().unwrap().peers[0].agent, "E");
+}
+
+#[test]
+fn a_danger_behind_many_harmless_commands_is_found_and_what_is_not_looked_at_is_said() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let peer = peer(&store, &dir, "b");
+    // They touch nothing of the peer's.
+    let many = |n: usize| (0..n).map(|n| format!("git checkout -- a{n}; ")).collect::<String>();
+    let line = format!("{} git reset --hard", many(20));
+    let danger = pd.guard(&line).unwrap().unwrap();
+    assert_eq!((danger.command.as_str(), &danger.peers[0].files[..]), ("git reset --hard", &["b".into()][..]));
+    assert!(pd.guard(&many(20)).unwrap().is_none());
+    let danger = pd.guard(&format!("{} git reset --hard", many(40))).unwrap().unwrap();
+    assert!(danger.text.contains("16 more git commands that weren't looked at"), "{}", danger.text);
+    let danger = pd.guard(&format!("git reset --hard; {}", many(40))).unwrap().unwrap();
+    assert!(danger.text.ends_with("17 more git commands weren't looked at."), "{}", danger.text);
+    assert!(danger.text.chars().count() <= 600 && danger.snapshot.is_some());
+    drop(peer);
 }
 
 #[test]
