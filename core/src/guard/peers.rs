@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::glob::FilePattern;
 use crate::life::Liveness;
 use crate::scope::{Place, Repository};
-use crate::seen::{hash_of, writers};
+use crate::seen::{Write, hash_of, writes};
 use crate::snapshots::path_of;
 
 /// A dead agent's unfinished session is of interest so long.
@@ -41,7 +41,7 @@ const ELSEWHERE: &str = "SELECT s.id, s.agent, coalesce(a.name, s.agent), s.purp
      FROM sessions s JOIN agents a ON a.id = s.agent WHERE s.agent = ?1 AND s.status = 'active' ORDER BY s.seq DESC";
 
 /// Who was seen to write below a directory, and what active sessions have claimed there.
-const AT_HAND: &str = "SELECT agent, path FROM seen_files WHERE path > ?1 AND path < ?2 AND wrote = 1
+const AT_HAND: &str = "SELECT agent, path FROM seen_files WHERE path > ?1 AND path < ?2 AND wrote > 0
      UNION ALL SELECT s.agent, c.place FROM claims c CROSS JOIN sessions s ON s.id = c.session AND s.status = 'active'
      WHERE c.place > ?1 AND c.place < ?2";
 
@@ -149,8 +149,8 @@ impl Nearby {
 
 /// What the store says of files.
 pub(super) struct Known {
-    /// Who wrote a path, the last first, and the hash of what each left there.
-    writers: HashMap<String, Vec<(String, String)>>,
+    /// Who wrote a path, the last first.
+    writes: HashMap<String, Vec<Write>>,
     /// Patterns, and from where they are seen.
     claims: Vec<(String, PathBuf, FilePattern)>,
     /// Agents of interest.
@@ -159,9 +159,9 @@ pub(super) struct Known {
 
 pub(super) fn known(conn: &Connection, repository: &Repository, peers: &[Peer]) -> Result<Known> {
     let root = repository.worktree.display().to_string();
-    let mut known = Known { writers: HashMap::new(), claims: Vec::new(), peers: HashSet::new() };
-    for (path, agent, hash) in writers(conn, &root)? {
-        known.writers.entry(path).or_default().push((agent, hash));
+    let mut known = Known { writes: HashMap::new(), claims: Vec::new(), peers: HashSet::new() };
+    for write in writes(conn, &root)? {
+        known.writes.entry(write.path.clone()).or_default().push(write);
     }
     for peer in peers {
         known.peers.insert(peer.agent.clone());
@@ -195,22 +195,22 @@ impl Known {
         for path in paths {
             let name = String::from_utf8_lossy(path).into_owned();
             let absolute = repository.worktree.join(path_of(path));
-            let writers = self.writers.get(&absolute.display().to_string()).map(Vec::as_slice).unwrap_or_default();
-            let wrote = || writers.iter().map(|(agent, _)| agent).find(|agent| self.peers.contains(*agent));
+            let writes = self.writes.get(&absolute.display().to_string()).map(Vec::as_slice).unwrap_or_default();
+            let wrote = || writes.iter().map(|write| &write.agent).find(|agent| self.peers.contains(*agent));
             let matches = |root: &PathBuf, pattern: &FilePattern| {
                 absolute.strip_prefix(root).is_ok_and(|name| pattern.matches(&name.to_string_lossy()))
             };
             let claimed = || self.claims.iter().find(|(_, root, pattern)| matches(root, pattern)).map(|found| &found.0);
-            let last = writers.first();
+            let last = writes.first().filter(|write| write.is_own);
             // What another wrote before is in it, as far as anybody knows; so the last writer doesn't own it all.
             let others = match last {
-                Some((agent, _)) if agent != me => Some(agent),
+                Some(write) if write.agent != me => Some(&write.agent),
                 _ => wrote().or_else(claimed),
             };
             match (others, last) {
                 (Some(agent), _) => stake.files.push((agent.clone(), name)),
                 // Its own, unless somebody wrote over it unseen.
-                (None, Some((_, hash))) if hash_of(&absolute).is_ok_and(|now| now == *hash) => {}
+                (None, Some(write)) if hash_of(&absolute).is_ok_and(|now| now == write.hash) => {}
                 (None, _) => stake.nobodys.push(name),
             }
         }

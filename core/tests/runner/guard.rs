@@ -130,6 +130,11 @@ fn what_a_peer_wrote_or_claims_stays_at_stake_after_the_caller_wrote_it_too() {
     let danger = pd.guard("git reset --hard").unwrap().unwrap();
     assert_eq!(danger.peers[0].files, ["b"]);
     assert_eq!(danger.snapshot.unwrap().files, 1);
+    // Whoever wrote it first has looked at what became of it: it is in there all the same.
+    let again = store.open_in("B", &dir);
+    again.file_read(Path::new("b")).unwrap();
+    assert_eq!(pd.guard("git checkout -- b").unwrap().unwrap().peers[0].files, ["b"]);
+    assert!(again.guard("git checkout -- b").unwrap().is_some(), "and it isn't its alone");
     // Claimed, and never seen to be written by it.
     git(&dir, &["checkout", "-q", "--", "."]);
     let other = store.open_in("D", &dir);
@@ -251,6 +256,28 @@ fn a_danger_behind_many_harmless_commands_is_found_and_what_is_not_looked_at_is_
     assert!(danger.text.ends_with("17 more git commands weren't looked at."), "{}", danger.text);
     assert!(danger.text.chars().count() <= 600 && danger.snapshot.is_some());
     drop(peer);
+}
+
+#[test]
+fn paths_are_seen_from_where_the_line_has_gone() {
+    let store = TempStore::running();
+    let (dir, _) = place(&store);
+    let _peer = peer(&store, &dir, "b");
+    fs::create_dir(dir.join("sub")).unwrap();
+    let pd = store.open_in("D", &dir.join("sub"));
+    begin(&pd, "Below");
+    for line in [
+        "cd \"$(git rev-parse --show-toplevel)\" && git checkout -- b",
+        "cd .. && git checkout -- b",
+        "cd $(git rev-parse --show-toplevel)/sub; git checkout -- ../b",
+        "git -C \"$PWD\" checkout -- ../{a,b}",
+        "cd /; cd - && git reset --hard",
+        "cd \"$SOMEWHERE\" && git reset --hard",
+    ] {
+        assert_eq!(pd.guard(line).unwrap().expect(line).peers[0].files, ["b"], "{line}");
+    }
+    assert!(pd.guard("git checkout -- b").unwrap().is_none(), "that is sub/b");
+    assert!(pd.guard("cd / && git reset --hard").unwrap().is_none());
 }
 
 #[test]
