@@ -108,10 +108,10 @@ impl Coordinator {
 
 fn remember(tx: &Tx<'_>, agent: &str, path: &str, hash: &str, wrote: bool) -> Result<()> {
     let seq = tx.next_seq()?;
-    // Who reads what it wrote itself has still written it.
+    // Who reads what it wrote itself has still written it. 2: it wrote what stood there before another did, and has seen that.
     let sql = "INSERT INTO seen_files (path, agent, hash, seq, at_ms, wrote) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (path, agent) DO UPDATE SET hash = excluded.hash, seq = excluded.seq, at_ms = excluded.at_ms,
-                   wrote = max(excluded.wrote, wrote AND hash = excluded.hash)";
+                   wrote = CASE WHEN excluded.wrote THEN 1 WHEN wrote > 0 AND hash <> excluded.hash THEN 2 ELSE wrote END";
     tx.prepare_cached(sql)?.execute((path, agent, hash, seq, tx.now.wall_ms, wrote))?;
     let forget = "DELETE FROM seen_files WHERE (path, agent) IN
                   (SELECT path, agent FROM seen_files WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)";
@@ -129,13 +129,26 @@ pub(crate) fn last_writers(conn: &Connection, root: &str) -> Result<Vec<(String,
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Every agent's write of the files below `root`, the last first: path, agent, hash of the content.
-pub(crate) fn writers(conn: &Connection, root: &str) -> Result<Vec<(String, String, String)>> {
+/// That an agent wrote a file.
+pub(crate) struct Write {
+    pub(crate) path: String,
+    pub(crate) agent: String,
+    /// Of what it last wrote or read.
+    pub(crate) hash: String,
+    /// That is what it wrote, not what it read after another wrote.
+    pub(crate) is_own: bool,
+}
+
+/// Every agent's write of the files below `root`; of a file, the last that is still its writer's own comes first.
+pub(crate) fn writes(conn: &Connection, root: &str) -> Result<Vec<Write>> {
     let below = format!("{}/", root.trim_end_matches('/'));
     let after = format!("{}0", root.trim_end_matches('/'));
-    let sql = "SELECT path, agent, hash FROM seen_files WHERE path > ?1 AND path < ?2 AND wrote = 1 ORDER BY seq DESC";
+    let sql = "SELECT path, agent, hash, wrote = 1 FROM seen_files WHERE path > ?1 AND path < ?2 AND wrote > 0
+               ORDER BY wrote = 1 DESC, seq DESC";
     let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query_map([below, after], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+    let rows = statement.query_map([below, after], |r| {
+        Ok(Write { path: r.get(0)?, agent: r.get(1)?, hash: r.get(2)?, is_own: r.get(3)? })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

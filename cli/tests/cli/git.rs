@@ -386,18 +386,22 @@ fn a_git_that_hangs_or_is_missing_holds_nobody_up() {
     fs::create_dir(&bin).unwrap();
     program(&bin.join("git"), "#!/bin/sh\nwhile :; do sleep 60; done\n");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let limited = |path: &str| {
+    let limited = |path: &str, line: &str| {
         let mut command = Command::new("/usr/bin/timeout");
         let pd = place.command(&[]);
-        command.args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_pd"), "git", "check", "git reset --hard"]);
+        command.args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_pd"), "git", "check", line]);
         command.env_clear().envs(pd.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("PATH", path);
         Run::of(&command.current_dir(place.cwd()).output().unwrap())
     };
     for (path, why) in [(path.as_str(), "git took longer than"), ("/nowhere", "git isn't installed")] {
-        let run = limited(path);
+        let run = limited(path, "git reset --hard");
         assert_eq!(run.exit, 3, "{}", run.shown());
         assert!(run.stdout.contains(&format!("No snapshot could be taken: {why}")), "{}", run.shown());
         assert!(run.stdout.contains("Berta"), "{}", run.shown());
+        // Whose a stash entry is can't be told either, so it may be hers.
+        let run = limited(path, "git stash pop");
+        assert_eq!(run.exit, 3, "{}", run.shown());
+        assert!(run.stdout.contains("Berta") && run.stdout.contains(why), "{}", run.shown());
     }
 }
 

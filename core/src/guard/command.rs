@@ -1,6 +1,6 @@
 //! What git commands would do to work that isn't committed, or isn't the caller's.
 
-use super::shell::{Simple, Word, commands, joined};
+use super::shell::{Simple, Word, commands, entered, git_dir};
 
 /// What is at risk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +17,17 @@ pub(super) enum Risk {
     StashEntry { number: Option<usize>, drops: bool },
     /// All stash entries.
     StashClear,
-    /// Everything uncommitted goes into a commit.
-    Sweep { untracked: bool, paths: Vec<String> },
+    /// What is uncommitted goes into a commit, besides what is staged: of these paths, or all. `named`: the paths were chosen,
+    /// so only what is known to be another's is.
+    Sweep { untracked: bool, paths: Vec<String>, named: bool },
     /// What is staged goes into a commit.
     Staged,
     /// A working tree is removed.
     Worktree(String),
     /// The remote branch is overwritten: the remote, and the branch unless it is the one checked out.
     Push { remote: Option<String>, branch: Option<String> },
-    /// A branch is deleted or moved.
-    Branch(String),
+    /// Branches are deleted, moved or overwritten; `HEAD` for the one checked out, empty for any.
+    Branch(Vec<String>),
 }
 
 /// A git command with a risk.
@@ -39,25 +40,32 @@ pub(super) struct Found {
     pub(super) risk: Risk,
 }
 
+impl Risk {
+    /// Whether something can be lost, not only be put into a commit.
+    pub(super) fn destroys(&self) -> bool {
+        !matches!(self, Risk::Sweep { .. } | Risk::Staged)
+    }
+}
+
 /// The commands of a line that have a risk, where git is run in so many words.
 pub(super) fn risky(line: &str) -> Vec<Found> {
     if !line.contains("git") {
         return Vec::new();
     }
     let mut found: Vec<Found> = Vec::new();
-    // What `git add` has swept up before in the same line, by directory: untracked files too, and which paths.
-    let mut added: Vec<(String, (bool, Vec<String>))> = Vec::new();
+    // What `git add` has taken up before in the same line, by directory.
+    let mut added: Vec<(String, Added)> = Vec::new();
     for simple in commands(line) {
         let Some((dir, words)) = git(&simple) else { continue };
         let Some((sub, args)) = words.split_first().filter(|(sub, _)| sub.certain) else { continue };
-        let args = Args::of(args);
+        let args = Args::of(&sub.text, args);
+        if args.options.iter().any(|option| matches!(option.as_str(), "-h" | "--help")) {
+            continue;
+        }
         if sub.text == "add" && !args.has("n", &["--dry-run"]) {
-            let all = args.has("A", &["--all", "--no-ignore-removal"]);
-            let wide = args.plain.iter().any(|path| matches!(path.as_str(), "." | "*" | ":/" | ":" | "./"));
-            let update = args.has("u", &["--update"]);
-            if all || wide || update {
-                let paths = if wide || args.plain.is_empty() { Vec::new() } else { args.plain.clone() };
-                added.push((dir, (!update, paths)));
+            match added.iter_mut().find(|(where_, _)| *where_ == dir) {
+                Some((_, before)) => before.and(Added::of(&args)),
+                None => added.push((dir, Added::of(&args))),
             }
             continue;
         }
@@ -73,6 +81,38 @@ pub(super) fn risky(line: &str) -> Vec<Found> {
     found
 }
 
+/// What `git add` takes up.
+struct Added {
+    untracked: bool,
+    /// None for all.
+    paths: Vec<String>,
+    named: bool,
+}
+
+impl Added {
+    fn of(args: &Args) -> Added {
+        let all = args.has("A", &["--all", "--no-ignore-removal"]);
+        let update = args.has("u", &["--update"]);
+        let wide = |path: &String| matches!(path.as_str(), "." | "*" | ":/" | ":" | "./");
+        let paths = args.all_paths();
+        let is_wide = paths.is_empty() || paths.iter().any(wide);
+        Added {
+            untracked: !update,
+            paths: if is_wide { Vec::new() } else { paths },
+            named: !(all || update || is_wide && args.is_told()),
+        }
+    }
+
+    fn and(&mut self, more: Added) {
+        self.untracked |= more.untracked;
+        self.named &= more.named;
+        match self.paths.is_empty() || more.paths.is_empty() {
+            true => self.paths.clear(),
+            false => self.paths.extend(more.paths),
+        }
+    }
+}
+
 /// The words behind `git` and its own options, and where it runs.
 fn git(simple: &Simple) -> Option<(String, &[Word])> {
     let (first, mut words) = simple.words.split_first()?;
@@ -80,7 +120,7 @@ fn git(simple: &Simple) -> Option<(String, &[Word])> {
     if !first.certain || !matches!(name, "git" | "git.exe") {
         return None;
     }
-    let mut dir = simple.dir.clone()?;
+    let mut dir = simple.dir.clone();
     while let Some(option) = words.first().filter(|word| word.text.starts_with('-')) {
         let text = option.text.as_str();
         let (name, inline) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
@@ -89,14 +129,10 @@ fn git(simple: &Simple) -> Option<(String, &[Word])> {
                 && inline.is_none();
         let takes = takes && text != "--exec-path";
         let word = if takes { words.get(1)? } else { option };
-        let value = inline.unwrap_or(word.text.as_str());
+        let value = Word { text: inline.unwrap_or(word.text.as_str()).to_owned(), ..*word };
         match name {
-            "-C" | "--work-tree" => dir = word.certain.then(|| joined(Some(&dir), value))??,
-            "--git-dir" => {
-                let root =
-                    value.strip_suffix(".git").map(|root| root.trim_end_matches('/')).filter(|_| word.certain)?;
-                dir = if root.is_empty() && !value.starts_with('/') { dir } else { joined(Some(&dir), root)? };
-            }
+            "-C" | "--work-tree" => dir = entered(&dir, &value),
+            "--git-dir" => dir = git_dir(&dir, &value),
             "--help" | "--version" => return None,
             _ => {}
         }
@@ -108,46 +144,118 @@ fn git(simple: &Simple) -> Option<(String, &[Word])> {
 /// The arguments of a git command.
 struct Args {
     options: Vec<String>,
-    /// What is no option, before `--`.
+    /// What is no option nor the value of one, before `--`.
     plain: Vec<String>,
     /// What stands behind `--`.
     paths: Option<Vec<String>>,
+    /// Before it stands an option.
+    led: bool,
+    /// Words that only the shell could tell.
+    untold: Vec<String>,
+    /// Letters that take a value.
+    valued: &'static str,
+}
+
+/// Options of a command that take a value: letters, and those of them and of the long ones whose value may be the next word.
+fn valued(sub: &str) -> (&'static str, &'static [&'static str]) {
+    match sub {
+        "commit" => (
+            "mFCctSu",
+            &[
+                "-m",
+                "-F",
+                "-C",
+                "-c",
+                "-t",
+                "--message",
+                "--file",
+                "--author",
+                "--date",
+                "--template",
+                "--fixup",
+                "--squash",
+                "--trailer",
+                "--cleanup",
+                "--reuse-message",
+                "--reedit-message",
+                "--pathspec-from-file",
+            ],
+        ),
+        "stash" => ("m", &["-m", "--message", "--pathspec-from-file"]),
+        "clean" => ("e", &["-e", "--exclude"]),
+        "checkout" => ("bB", &["-b", "-B", "--orphan", "--conflict", "--pathspec-from-file"]),
+        "switch" => ("cC", &["-c", "-C", "--create", "--force-create", "--orphan", "--conflict"]),
+        "restore" => ("s", &["-s", "--source", "--conflict", "--pathspec-from-file"]),
+        "reset" | "rm" | "add" => ("", &["--pathspec-from-file", "--chmod"]),
+        "push" => ("o", &["-o", "--push-option", "--repo", "--receive-pack", "--exec"]),
+        "branch" => ("u", &["-u", "--set-upstream-to"]),
+        "merge" | "pull" | "cherry-pick" | "revert" => ("msXSF", &["-m", "-s", "-X", "-F", "--strategy"]),
+        "am" => ("pCS", &[]),
+        _ => ("", &[]),
+    }
 }
 
 impl Args {
-    fn of(words: &[Word]) -> Args {
-        let mut args = Args { options: Vec::new(), plain: Vec::new(), paths: None };
-        for word in words {
-            match (&mut args.paths, word.text.as_str()) {
-                (Some(paths), text) => paths.push(text.to_owned()),
-                (None, "--") => args.paths = Some(Vec::new()),
-                (None, text) if text.len() > 1 && text.starts_with('-') => args.options.push(text.to_owned()),
-                (None, text) => args.plain.push(text.to_owned()),
+    fn of(sub: &str, words: &[Word]) -> Args {
+        let (valued, split) = valued(sub);
+        let mut args =
+            Args { options: Vec::new(), plain: Vec::new(), paths: None, led: false, untold: Vec::new(), valued };
+        args.led = words.first().is_some_and(|word| word.text.len() > 1 && word.text.starts_with('-'));
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let text = word.text.as_str();
+            match &mut args.paths {
+                None if text == "--" => args.paths = Some(Vec::new()),
+                None if text.len() > 1 && text.starts_with('-') => {
+                    args.options.push(text.to_owned());
+                    // `-qm text`: the value is the next word where the letter comes last.
+                    let ends = text[1..].find(|c| valued.contains(c)).filter(|at| at + 2 == text.len());
+                    let last = ends.map(|at| format!("-{}", &text[at + 1..]));
+                    let name = if text.starts_with("--") { Some(text) } else { last.as_deref() };
+                    if name.is_some_and(|name| split.contains(&name)) {
+                        words.next();
+                    }
+                    continue;
+                }
+                None => args.plain.push(text.to_owned()),
+                Some(paths) => paths.push(text.to_owned()),
+            }
+            if !word.certain {
+                args.untold.push(text.to_owned());
             }
         }
         args
     }
 
     /// Whether one of these letters or long options is there. In a cluster of letters, what follows one that takes a value
-    /// is that value: such clusters are none of the commands' that this is asked for, but `commit`'s.
+    /// is that value.
     fn has(&self, letters: &str, long: &[&str]) -> bool {
         self.options.iter().any(|option| {
-            let name = option.split('=').next().unwrap_or_default();
             if option.starts_with("--") {
-                return long.contains(&name);
+                return long.contains(&option.split('=').next().unwrap_or_default());
             }
-            let cluster = option[1..].split(['m', 'F', 'C', 'S', 'u']).next().unwrap_or_default();
-            let whole = &option[1..];
-            letters.chars().any(|letter| cluster.contains(letter) || (whole.starts_with(letter)))
+            let cluster = &option[1..];
+            let end = cluster.find(|c| self.valued.contains(c)).unwrap_or(cluster.len());
+            cluster.char_indices().any(|(at, letter)| at <= end && letters.contains(letter))
         })
     }
 
+    /// Whether the words say what they say.
+    fn is_told(&self) -> bool {
+        self.untold.is_empty() && !self.has("", &["--pathspec-from-file"])
+    }
+
+    /// None, which is all, where one can't be told.
+    fn told(&self, paths: Vec<String>) -> Vec<String> {
+        if self.is_told() { paths } else { Vec::new() }
+    }
+
     fn all_paths(&self) -> Vec<String> {
-        self.plain.iter().chain(self.paths.iter().flatten()).cloned().collect()
+        self.told(self.plain.iter().chain(self.paths.iter().flatten()).cloned().collect())
     }
 }
 
-fn risk(sub: &str, args: &Args, swept: Option<&(bool, Vec<String>)>) -> Option<Risk> {
+fn risk(sub: &str, args: &Args, swept: Option<&Added>) -> Option<Risk> {
     let first = args.plain.first().map(String::as_str);
     let tracked = |paths: Vec<String>| Risk::Uncommitted { tracked: true, untracked: false, ignored: false, paths };
     match sub {
@@ -161,11 +269,7 @@ fn risk(sub: &str, args: &Args, swept: Option<&(bool, Vec<String>)>) -> Option<R
         "switch" => (!args.plain.is_empty() || !args.options.is_empty()).then_some(Risk::Tree),
         "restore" => {
             let staged_alone = args.has("S", &["--staged"]) && !args.has("W", &["--worktree"]);
-            let mut paths = args.all_paths();
-            // `-s HEAD path`
-            if args.options.iter().any(|option| matches!(option.as_str(), "-s" | "--source")) && paths.len() > 1 {
-                paths.remove(0);
-            }
+            let paths = args.all_paths();
             (!staged_alone).then(|| tracked(paths))
         }
         "clean" => {
@@ -178,13 +282,25 @@ fn risk(sub: &str, args: &Args, swept: Option<&(bool, Vec<String>)>) -> Option<R
             let harmless = ["--quit", "--edit-todo", "--show-current-patch", "--help"];
             (!args.has("h", &harmless)).then_some(Risk::Tree)
         }
-        "merge" | "cherry-pick" | "revert" | "am" => args.has("", &["--abort"]).then(|| tracked(Vec::new())),
+        "merge" | "cherry-pick" | "revert" | "am" => args.has("", &["--abort", "--skip"]).then(|| tracked(Vec::new())),
         "pull" => args.has("r", &["--rebase", "--autostash"]).then_some(Risk::Tree),
         "filter-branch" | "filter-repo" => Some(Risk::Tree),
         "bisect" => matches!(first?, "start" | "good" | "bad" | "new" | "old" | "skip" | "reset" | "run" | "replay")
             .then_some(Risk::Tree),
         "rm" => (args.has("f", &["--force"]) && !args.has("n", &["--cached", "--dry-run"]))
             .then(|| tracked(args.all_paths())),
+        "mv" => (args.has("f", &["--force"]) && !args.has("n", &["--dry-run"])).then(|| Risk::Uncommitted {
+            tracked: true,
+            untracked: true,
+            ignored: false,
+            // What is there is written over.
+            paths: args.told(args.plain.last().cloned().into_iter().collect()),
+        }),
+        "read-tree" => (args.has("u", &[]) && args.has("m", &["--reset"])).then_some(Risk::Tree),
+        "checkout-index" => {
+            let paths = if args.has("a", &["--all"]) { Vec::new() } else { args.all_paths() };
+            args.has("f", &["--force"]).then(|| tracked(paths))
+        }
         "worktree" => match (first?, args.plain.get(1)) {
             ("remove", Some(path)) => Some(Risk::Worktree(path.clone())),
             _ => None,
@@ -192,8 +308,25 @@ fn risk(sub: &str, args: &Args, swept: Option<&(bool, Vec<String>)>) -> Option<R
         "push" => push(args),
         "branch" => {
             let force = args.has("f", &["--force"]);
-            let moves = args.has("DMC", &[]) || force;
-            (moves && first.is_some()).then(|| Risk::Branch(first.unwrap_or_default().to_owned()))
+            let names = |names: &[String]| {
+                let name = |name: &String| if args.untold.contains(name) { String::new() } else { name.clone() };
+                names.iter().map(name).collect::<Vec<_>>()
+            };
+            let names = if args.has("r", &["--remotes"]) {
+                return None;
+            } else if args.has("D", &[]) || force && args.has("d", &["--delete"]) {
+                names(&args.plain)
+            } else if args.has("M", &[]) || force && args.has("m", &["--move"]) {
+                let renamed = (args.plain.len() == 1).then(|| "HEAD".to_owned());
+                renamed.into_iter().chain(names(&args.plain)).collect()
+            } else if args.has("C", &[]) || force && args.has("c", &["--copy"]) {
+                names(&args.plain[args.plain.len().saturating_sub(1)..])
+            } else if force {
+                names(&args.plain[..args.plain.len().min(1)])
+            } else {
+                Vec::new()
+            };
+            (!names.is_empty()).then_some(Risk::Branch(names))
         }
         "commit" => commit(args, swept),
         _ => None,
@@ -201,8 +334,9 @@ fn risk(sub: &str, args: &Args, swept: Option<&(bool, Vec<String>)>) -> Option<R
 }
 
 fn stash(args: &Args, first: Option<&str>) -> Option<Risk> {
-    let untracked = args.has("ua", &["--include-untracked", "--all"])
-        || args.options.iter().any(|option| matches!(option.as_str(), "-u" | "-a"));
+    let untracked = args.has("ua", &["--include-untracked", "--all"]);
+    // Options before the first word are those of a push.
+    let first = if args.led { None } else { first };
     let entry = |name: Option<&String>| {
         let name = name.map_or("0", String::as_str);
         let name = name.strip_prefix("refs/").unwrap_or(name);
@@ -212,18 +346,13 @@ fn stash(args: &Args, first: Option<&str>) -> Option<Risk> {
     };
     match first {
         None | Some("push" | "save") => {
-            if args.has("", &["--help"]) {
-                return None;
-            }
             let mut paths: Vec<String> = args.paths.clone().unwrap_or_default();
-            // `-m text` is no path.
-            let words = args.plain.iter().skip(1).cloned();
-            if first == Some("push")
-                && !args.options.iter().any(|option| option.ends_with('m') || option == "--message")
-            {
-                paths.extend(words);
+            match first {
+                Some("push") => paths.extend(args.plain.iter().skip(1).cloned()),
+                None => paths.extend(args.plain.iter().cloned()),
+                _ => {}
             }
-            Some(Risk::Stash { untracked, paths })
+            Some(Risk::Stash { untracked, paths: args.told(paths) })
         }
         Some("branch") => entry(args.plain.get(2)),
         Some("pop" | "apply" | "drop") => entry(args.plain.get(1)),
@@ -234,10 +363,14 @@ fn stash(args: &Args, first: Option<&str>) -> Option<Risk> {
 
 fn checkout(args: &Args, first: Option<&str>) -> Option<Risk> {
     let paths = |paths: &[String]| {
-        Some(Risk::Uncommitted { tracked: true, untracked: false, ignored: false, paths: paths.to_vec() })
+        let paths = args.told(paths.to_vec());
+        Some(Risk::Uncommitted { tracked: true, untracked: false, ignored: false, paths })
     };
     if let Some(behind) = args.paths.as_deref().filter(|paths| !paths.is_empty()) {
         return paths(behind);
+    }
+    if args.has("", &["--pathspec-from-file"]) {
+        return paths(&[]);
     }
     if args.has("bB", &["--orphan", "--detach", "--track"]) || args.has("dt", &[]) {
         return Some(Risk::Tree);
@@ -255,6 +388,7 @@ fn checkout(args: &Args, first: Option<&str>) -> Option<Risk> {
         0 => None,
         1 if looks_like_path(first?) => paths(&args.plain),
         1 if args.paths.is_some() || first == Some("-") => Some(Risk::Tree),
+        1 if !args.is_told() => Some(Risk::Tree),
         1 => Some(Risk::TreeOrPath(first?.to_owned())),
         // A commit and paths, or paths alone.
         _ => paths(&args.plain),
@@ -276,19 +410,20 @@ fn push(args: &Args) -> Option<Risk> {
     Some(Risk::Push { remote: args.plain.first().cloned(), branch })
 }
 
-fn commit(args: &Args, swept: Option<&(bool, Vec<String>)>) -> Option<Risk> {
+fn commit(args: &Args, swept: Option<&Added>) -> Option<Risk> {
     if args.has("", &["--dry-run", "--help", "--interactive", "--patch"]) {
         return None;
     }
-    if let Some((untracked, paths)) = swept {
-        return Some(Risk::Sweep { untracked: *untracked, paths: paths.clone() });
-    }
     if args.has("a", &["--all"]) {
-        return Some(Risk::Sweep { untracked: false, paths: Vec::new() });
+        let untracked = swept.is_some_and(|added| added.untracked && !added.named);
+        return Some(Risk::Sweep { untracked, paths: Vec::new(), named: false });
     }
     // Words that are the values of options can't be told from paths but by the option before; so only `--` is sure.
     if args.paths.as_ref().is_some_and(|paths| !paths.is_empty()) && !args.has("i", &["--include"]) {
         return None;
+    }
+    if let Some(Added { untracked, paths, named }) = swept {
+        return Some(Risk::Sweep { untracked: *untracked, paths: paths.clone(), named: *named });
     }
     Some(Risk::Staged)
 }
@@ -316,13 +451,14 @@ mod tests {
                     format!("{} {number}", if drops { "entry" } else { "apply" })
                 }
                 Risk::StashClear => "clear".to_owned(),
-                Risk::Sweep { untracked, paths } => {
-                    format!("sweep {} {}", if untracked { "u" } else { "t" }, paths.join(" "))
+                Risk::Sweep { untracked, paths, named } => {
+                    let named = if named { "n" } else { "" };
+                    format!("sweep {}{named} {}", if untracked { "u" } else { "t" }, paths.join(" "))
                 }
                 Risk::Staged => "staged".to_owned(),
                 Risk::Worktree(path) => format!("worktree {path}"),
                 Risk::Push { remote, branch } => format!("push {remote:?} {branch:?}").replace('"', ""),
-                Risk::Branch(name) => format!("branch {name}"),
+                Risk::Branch(names) => format!("branch {}", names.join(" ")),
             };
             let dir = if found.dir.is_empty() { String::new() } else { format!("{}: ", found.dir) };
             format!("{dir}{}", risk.trim_end())
@@ -392,7 +528,40 @@ mod tests {
             ("git add -A && git commit -m x", &["sweep u"]),
             ("git add . ; git commit -m x", &["sweep u"]),
             ("git add --all src && git commit -qm x", &["sweep u src"]),
-            ("git add a b && git commit -m x", &["staged"]),
+            ("git add a b && git commit -m x", &["sweep un a b"]),
+            ("git add src && git add lib && git commit -m x", &["sweep un src lib"]),
+            ("git add $X && git commit -m x", &["sweep un"]),
+            ("git add a && git add -A && git commit -m x", &["sweep u"]),
+            ("git add a && git commit -m x -- a", &[]),
+            ("git clean -fdx -e .env", &["uncommitted ui"]),
+            ("git clean -fd -e n --exclude x y", &["uncommitted u y"]),
+            ("git stash -m wip; git stash -u -m wip", &["stash t", "stash u"]),
+            ("git stash -um wip -- a; git stash -ku", &["stash u a", "stash u"]),
+            ("git stash push -m pop a", &["stash t a"]),
+            (
+                "git checkout -- src/{a,b}; git restore ~/x $Y; git checkout $Y",
+                &["uncommitted t", "uncommitted t", "tree"],
+            ),
+            ("git push -uf", &["push None None"]),
+            ("git push -fo x origin main", &["push Some(origin) Some(main)"]),
+            ("git restore -SW b; git restore -s HEAD b", &["uncommitted t b", "uncommitted t b"]),
+            ("git branch -D other main; git branch -df x", &["branch other main", "branch x"]),
+            ("git branch -M new; git branch -mf a b; git branch -D $X", &["branch HEAD new", "branch a b", "branch"]),
+            ("git branch -f main HEAD~1; git branch -C a b; git branch -m a b", &["branch main", "branch b"]),
+            ("git read-tree -u --reset HEAD; git checkout-index -fa", &["tree", "uncommitted t"]),
+            ("git checkout --pathspec-from-file list", &["uncommitted t"]),
+            (
+                "git restore --pathspec-from-file=list; git rm -f --pathspec-from-file x",
+                &["uncommitted t", "uncommitted t"],
+            ),
+            (
+                "git am --skip; git cherry-pick --skip; git mv -f a b",
+                &["uncommitted t", "uncommitted t", "uncommitted tu b"],
+            ),
+            ("find . -name x -exec git checkout {} +", &["tree"]),
+            ("find . -name x -exec git checkout -- {} \\;", &["uncommitted t"]),
+            ("git diff --name-only | xargs git checkout --", &["uncommitted t"]),
+            ("git stash --help; git reset --hard -h; git rebase -h; git switch --help; git push -f --help", &[]),
             ("git add -u && git commit -m x", &["sweep t"]),
             ("git add -A", &[]),
             ("git rm -rf old", &["uncommitted t old"]),
@@ -412,7 +581,7 @@ mod tests {
             ("git \\\n  stash", &["stash t"]),
             ("\"git\" 'stash'", &["stash t"]),
             // The paths come from elsewhere.
-            ("ls | xargs git checkout --", &[]),
+            ("ls | xargs git checkout --", &["uncommitted t"]),
             // What is no command, or not certain.
             ("echo git stash", &[]),
             ("echo 'git reset --hard' > x", &[]),
@@ -422,7 +591,13 @@ mod tests {
             ("git commit -m \"$(cat <<'E'\ngit reset --hard\nE\n)\" -- a", &[]),
             ("git $X", &[]),
             ("$GIT stash", &[]),
-            ("cd $X && git stash", &[]),
+            ("cd $X && git stash", &["stash t"]),
+            ("cd \"$(git rev-parse --show-toplevel)\" && git reset --hard", &["$(toplevel): uncommitted t"]),
+            ("git -C \"$PWD\" reset --hard; GIT_DIR=.git git reset --hard", &["uncommitted t", "uncommitted t"]),
+            ("time -p git stash; env -S 'git stash'", &["stash t", "stash t"]),
+            ("bash -ce 'git stash'; bash -c \"git reset --hard $X\"", &["stash t", "tree"]),
+            ("bash <<E\ngit stash\nE", &["stash t"]),
+            ("echo \"${x:-\"}\"}\"; git stash; echo $'it\\'s'; git reset --hard", &["stash t", "uncommitted t"]),
             ("git log --grep=stash", &[]),
             ("git --help stash", &[]),
             ("digit stash", &[]),

@@ -30,12 +30,16 @@ use crate::snapshots::{Change, Look, Snapshot, look, path_of, take};
 use command::{Found, Risk, risky};
 pub use commit::{CommitCheck, StagedByOther};
 use peers::{AtStake, Nearby};
+use shell::{TOPLEVEL, joined};
 use words::Threat;
 
 /// For all of a line.
 const LIMIT: Duration = Duration::from_secs(4);
 /// Commands of a line that are looked into.
-const MOST_COMMANDS: usize = 8;
+const MOST_COMMANDS: usize = 24;
+
+/// Branches whose commits a snapshot keeps.
+const MOST_TIPS: usize = 16;
 
 /// What a shell command would do to the work of others.
 #[derive(Clone, Debug, Serialize)]
@@ -91,18 +95,25 @@ impl Coordinator {
     /// # Errors
     /// `STORE_*`.
     pub fn guard(&self, command: &str) -> Result<Option<Danger>> {
-        let found = risky(command);
-        if found.is_empty() {
-            return Ok(None);
-        }
+        let mut found = in_order(risky(command));
+        let rest = found.split_off(found.len().min(MOST_COMMANDS));
         let until = Instant::now() + LIMIT;
         let mut danger: Option<Danger> = None;
-        for found in found.iter().take(MOST_COMMANDS) {
+        for found in &found {
             let Some(next) = self.danger_of(found, until)? else { continue };
             danger = Some(match danger {
                 None => next,
                 Some(first) => first.and(next),
             });
+        }
+        if let Some(first) = rest.first() {
+            let command = format!("{} and {} more git commands that weren't looked at", first.command, rest.len() - 1);
+            let unknown = Found { command, dir: first.dir.clone(), risk: Risk::Tree };
+            danger = match danger {
+                // Anything may be in them.
+                None => self.danger_of(&unknown, until)?,
+                Some(danger) => Some(danger.saying(&format!(" {} more git commands weren't looked at.", rest.len()))),
+            };
         }
         if let (Some(danger), true) = (&danger, self.caller().agent.is_some()) {
             let peers: Vec<&str> = danger.peers.iter().map(|peer| peer.agent.as_str()).collect();
@@ -137,19 +148,40 @@ impl Coordinator {
     fn repository_of(&self, dir: &str) -> Option<Repository> {
         match dir.is_empty() {
             true => self.inner.place.repository.clone(),
-            false => Place::of(&self.inner.place.cwd.join(dir)).ok()?.repository,
+            false => Place::of(&self.reached(dir)).ok()?.repository,
         }
+    }
+
+    /// The directory that a command's text names.
+    fn reached(&self, dir: &str) -> PathBuf {
+        let mut at = self.inner.place.cwd.clone();
+        let dir = match (dir.strip_prefix('~'), std::env::home_dir()) {
+            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+                at = home;
+                rest.trim_start_matches('/')
+            }
+            _ => dir,
+        };
+        for (nth, part) in dir.split(TOPLEVEL).enumerate() {
+            if nth > 0
+                && let Some(repository) = Place::of(&at).ok().and_then(|place| place.repository)
+            {
+                at = repository.worktree;
+            }
+            at = at.join(if nth > 0 { part.trim_start_matches('/') } else { part });
+        }
+        at
     }
 
     fn danger_of(&self, found: &Found, until: Instant) -> Result<Option<Danger>> {
         let dir = match &found.risk {
-            Risk::Worktree(path) => Path::new(&found.dir).join(path).display().to_string(),
+            Risk::Worktree(name) => self.worktree_of(found, name, until),
             _ => found.dir.clone(),
         };
         let Some(repository) = self.repository_of(&dir) else { return Ok(None) };
         let git = Git::within(&repository.worktree, left(until));
         let nearby = self.nearby(&repository)?;
-        let cwd = self.inner.place.cwd.join(&dir);
+        let cwd = self.reached(&dir);
         match &found.risk {
             Risk::Stash { .. } => self.note_stashes(&git, &repository, false)?,
             Risk::StashEntry { .. } | Risk::StashClear => {
@@ -161,18 +193,22 @@ impl Coordinator {
                 let Some(branch) = branch else { return Ok(None) };
                 let peers = nearby.on_branch(&branch);
                 let tip = format!("refs/remotes/{}/{branch}", remote.as_deref().unwrap_or("origin"));
-                return self.branch_danger(found, &git, &repository, peers, &tip, Threat::Push);
+                return self.branch_danger(found, &git, &repository, peers, &[tip], Threat::Push);
             }
-            Risk::Branch(name) => {
-                let peers = nearby.on_branch(name).into_iter().filter(|peer| nearby.shares_refs(peer)).collect();
-                return self.branch_danger(
-                    found,
-                    &git,
-                    &repository,
-                    peers,
-                    &format!("refs/heads/{name}"),
-                    Threat::Branch,
-                );
+            Risk::Branch(names) => {
+                let head = repository.head().branch;
+                let named = |name: &String| if name == "HEAD" { head.clone() } else { Some(name.clone()) };
+                let names: Vec<String> = names.iter().filter_map(named).collect();
+                let any = names.iter().any(String::is_empty);
+                let on = |name: &String| if any { nearby.sharing_refs() } else { nearby.on_branch(name) };
+                let mut peers: Vec<Peer> = Vec::new();
+                for peer in names.iter().flat_map(on).filter(|peer| nearby.shares_refs(peer)) {
+                    if !peers.iter().any(|known| known.agent == peer.agent) {
+                        peers.push(peer);
+                    }
+                }
+                let tips: Vec<String> = names.iter().map(|name| format!("refs/heads/{name}")).collect();
+                return self.branch_danger(found, &git, &repository, peers, &tips, Threat::Branch);
             }
             _ => {}
         }
@@ -195,6 +231,21 @@ impl Coordinator {
         Ok(Some(words::danger(found, reach.threat, &repository, peers, &stake.nobodys, snapshot, reach.ignored)))
     }
 
+    /// The working tree that a command names, by its path or by the end of it.
+    fn worktree_of(&self, found: &Found, name: &str, until: Instant) -> String {
+        let path = joined(&found.dir, name);
+        if self.reached(&path).is_dir() {
+            return path;
+        }
+        let Some(repository) = self.repository_of(&found.dir) else { return path };
+        let git = Git::within(&repository.worktree, left(until));
+        let args = ["worktree", "list", "--porcelain", "-z"];
+        let said = git.bytes(Call { args: &args, ..Call::default() }).unwrap_or_default();
+        let trees = said.split(|b| *b == 0).filter_map(|line| line.strip_prefix(b"worktree "));
+        let found = trees.map(path_of).find(|tree| tree.ends_with(name.trim_end_matches('/')));
+        found.map_or(path, |tree| tree.display().to_string())
+    }
+
     /// A remote branch that is overwritten, or a branch that is deleted or moved.
     fn branch_danger(
         &self,
@@ -202,16 +253,18 @@ impl Coordinator {
         git: &Git<'_>,
         repository: &Repository,
         peers: Vec<Peer>,
-        tip: &str,
+        tips: &[String],
         threat: Threat,
     ) -> Result<Option<Danger>> {
         let peers: Vec<Peer> = peers.into_iter().filter(Peer::lives).collect();
         if peers.is_empty() {
             return Ok(None);
         }
-        let tip = format!("{tip}^{{commit}}");
-        let tip = git.word(Call { args: &["rev-parse", "-q", "--verify", &tip], also: 1, ..Call::default() });
-        let kept: Vec<String> = tip.into_iter().filter(|tip| !tip.is_empty()).collect();
+        let tip = |tip: &String| {
+            let tip = format!("{tip}^{{commit}}");
+            git.word(Call { args: &["rev-parse", "-q", "--verify", &tip], also: 1, ..Call::default() }).ok()
+        };
+        let kept: Vec<String> = tips.iter().take(MOST_TIPS).filter_map(tip).filter(|tip| !tip.is_empty()).collect();
         let snapshot = look(git, repository).and_then(|seen| self.keep(git, repository, &seen, &found.command, &kept));
         Ok(Some(words::danger(found, threat, repository, peers, &[], snapshot, false)))
     }
@@ -228,7 +281,24 @@ impl Coordinator {
     }
 }
 
+/// What destroys comes first, and the same only once.
+fn in_order(found: Vec<Found>) -> Vec<Found> {
+    let mut once: Vec<Found> = Vec::new();
+    for found in found {
+        if !once.iter().any(|known| known.dir == found.dir && known.risk == found.risk) {
+            once.push(found);
+        }
+    }
+    once.sort_by_key(|found| !found.risk.destroys());
+    once
+}
+
 impl Danger {
+    fn saying(mut self, more: &str) -> Danger {
+        self.text = words::cut(&self.text, words::MOST - more.chars().count()) + more;
+        self
+    }
+
     /// What a line does with two commands.
     fn and(mut self, next: Danger) -> Danger {
         self.command = format!("{}; {}", self.command, next.command);
@@ -260,6 +330,8 @@ struct Reach {
     untracked: bool,
     ignored: bool,
     staged_alone: bool,
+    /// What is staged, wherever it is.
+    staged_too: bool,
     /// From the working tree's root; none for all.
     paths: Vec<PathBuf>,
 }
@@ -272,6 +344,7 @@ impl Reach {
             untracked: true,
             ignored: false,
             staged_alone: false,
+            staged_too: false,
             paths: Vec::new(),
         };
         let within = |paths: &[String]| within(paths, cwd, repository);
@@ -287,9 +360,13 @@ impl Reach {
             Risk::Stash { untracked, paths } => {
                 Reach { threat: Threat::Stash, untracked: *untracked, paths: within(paths), ..all }
             }
-            Risk::Sweep { untracked, paths } => {
-                Reach { threat: Threat::Sweep, untracked: *untracked, paths: within(paths), ..all }
-            }
+            Risk::Sweep { untracked, paths, named } => Reach {
+                threat: if *named { Threat::Staged } else { Threat::Sweep },
+                untracked: *untracked,
+                staged_too: true,
+                paths: within(paths),
+                ..all
+            },
             Risk::Staged => Reach { threat: Threat::Staged, untracked: false, staged_alone: true, ..all },
             Risk::TreeOrPath(word) if cwd.join(word).symlink_metadata().is_ok() && !is_branch(git, word) => Reach {
                 threat: Threat::Uncommitted,
@@ -308,6 +385,9 @@ impl Reach {
             (false, true) => self.tracked,
             (false, false) => self.untracked,
         };
+        if self.staged_too && change.staged {
+            return true;
+        }
         kind && (self.paths.is_empty() || self.paths.iter().any(|within| path_of(path).starts_with(within)))
     }
 
@@ -374,5 +454,18 @@ impl Coordinator {
         let me = self.inner.caller.agent.as_deref().unwrap_or_default();
         let known = self.inner.db.read(|conn| peers::known(conn, repository, peers))?;
         Ok(known.divide(repository, paths, me))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_destroys_is_looked_at_first_and_the_same_once() {
+        let line = format!("{}git stash; git stash; git reset --hard", "git commit -m x; git add a; ".repeat(30));
+        let found: Vec<Risk> = in_order(risky(&line)).into_iter().map(|found| found.risk).collect();
+        assert!(matches!(found[0], Risk::Stash { .. }) && matches!(found[1], Risk::Uncommitted { .. }), "{found:?}");
+        assert!(found[2..].iter().all(|risk| !risk.destroys()), "{found:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Who else works in a working tree or repository, and whose its uncommitted files are.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -8,11 +9,10 @@ use super::Peer;
 use crate::agents::{AgentState, state_of};
 use crate::db::Now;
 use crate::error::Result;
-use crate::files;
 use crate::glob::FilePattern;
 use crate::life::Liveness;
 use crate::scope::{Place, Repository};
-use crate::seen::{hash_of, writers};
+use crate::seen::{Write, hash_of, writes};
 use crate::snapshots::path_of;
 
 /// A dead agent's unfinished session is of interest so long.
@@ -24,6 +24,8 @@ pub(super) struct Nearby {
 }
 
 struct Where {
+    /// Its session is of this working tree.
+    began_here: bool,
     /// Its working tree shares refs and stash with the caller's.
     shares_refs: bool,
     /// Checked out there now, and when the session began.
@@ -34,6 +36,52 @@ const NEARBY: &str = "SELECT s.id, s.agent, coalesce(a.name, s.agent), s.purpose
      FROM agents a CROSS JOIN sessions s ON s.agent = a.id AND s.status = 'active'
      WHERE (s.repository = ?1 OR s.worktree = ?3) AND s.agent <> ?2 ORDER BY s.seq DESC";
 
+/// An agent's active sessions, wherever they began.
+const ELSEWHERE: &str = "SELECT s.id, s.agent, coalesce(a.name, s.agent), s.purpose, s.worktree, s.branch, a.seen_ms
+     FROM sessions s JOIN agents a ON a.id = s.agent WHERE s.agent = ?1 AND s.status = 'active' ORDER BY s.seq DESC";
+
+/// Who was seen to write below a directory, and what active sessions have claimed there.
+const AT_HAND: &str = "SELECT agent, path FROM seen_files WHERE path > ?1 AND path < ?2 AND wrote > 0
+     UNION ALL SELECT s.agent, c.place FROM claims c CROSS JOIN sessions s ON s.id = c.session AND s.status = 'active'
+     WHERE c.place > ?1 AND c.place < ?2";
+
+type Row = (String, String, String, String, Option<String>, Option<String>, i64);
+
+fn rows(conn: &Connection, sql: &str, bound: impl rusqlite::Params) -> Result<Vec<Row>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement
+        .query_map(bound, |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Agents that write or claim files of this working tree, wherever their sessions began. What lies in a repository of its
+/// own below it (a submodule, a nested working tree) is that one's.
+fn at_hand(conn: &Connection, repository: &Repository, me: &str) -> Result<HashSet<String>> {
+    let root = repository.worktree.display().to_string();
+    let (below, after) = (format!("{}/", root.trim_end_matches('/')), format!("{}0", root.trim_end_matches('/')));
+    let mut statement = conn.prepare_cached(AT_HAND)?;
+    let mut found = statement.query([below, after])?;
+    let (mut agents, mut own): (HashSet<String>, HashMap<PathBuf, bool>) = Default::default();
+    while let Some(row) = found.next()? {
+        let (agent, path): (String, String) = (row.get(0)?, row.get(1)?);
+        if agent == me || agents.contains(&agent) {
+            continue;
+        }
+        // A claim may be of a whole repository.
+        let has_git = |dir: &Path| dir.join(".git").symlink_metadata().is_ok();
+        let path = Path::new(&path);
+        let dir = path.parent().unwrap_or(&repository.worktree).to_owned();
+        let is_own = own.entry(dir).or_insert_with_key(|dir| {
+            let within = |dir: &&Path| dir.starts_with(&repository.worktree) && *dir != repository.worktree;
+            !dir.ancestors().take_while(within).any(has_git)
+        });
+        if *is_own && !has_git(path) {
+            agents.insert(agent);
+        }
+    }
+    Ok(agents)
+}
+
 pub(super) fn nearby(
     conn: &Connection,
     repository: &Repository,
@@ -43,19 +91,17 @@ pub(super) fn nearby(
 ) -> Result<Nearby> {
     // The repository's key is another once it has an origin.
     let here = repository.worktree.display().to_string();
-    type Row = (String, String, String, String, Option<String>, Option<String>, i64);
-    let rows: Vec<Row> = conn
-        .prepare_cached(NEARBY)?
-        .query_map((&repository.key, me, &here), |r| {
-            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?))
-        })?
-        .collect::<Result<_, _>>()?;
+    let mut sessions = rows(conn, NEARBY, (&repository.key, me, &here))?;
+    let at_hand = at_hand(conn, repository, me)?;
+    for agent in &at_hand {
+        sessions.extend(rows(conn, ELSEWHERE, [agent])?);
+    }
     let mut peers: Vec<(Peer, Where)> = Vec::new();
-    for (session, agent, agent_name, purpose, worktree, branch, seen_ms) in rows {
-        let same_worktree = worktree.as_deref() == Some(&here);
+    for (session, agent, agent_name, purpose, worktree, branch, seen_ms) in sessions {
+        let began_here = worktree.as_deref() == Some(&here);
         // An agent's newest session in this working tree says what it does, else its newest.
-        if let Some((known, _)) = peers.iter().find(|(known, _)| known.agent == agent)
-            && (known.same_worktree || !same_worktree)
+        if let Some((_, known)) = peers.iter().find(|(known, _)| known.agent == agent)
+            && (known.began_here || !began_here)
         {
             continue;
         }
@@ -68,12 +114,16 @@ pub(super) fn nearby(
         if !is_of_interest {
             continue;
         }
+        let is_at_hand = at_hand.contains(&agent);
         let place = worktree.and_then(|dir| Place::of(dir.as_ref()).ok()?.repository);
-        let shares_refs = place.as_ref().is_some_and(|there| there.common_dir == repository.common_dir);
+        let is_of = |there: &Repository| there.key == repository.key || there.common_dir == repository.common_dir;
+        let place = place.filter(|there| is_of(there)).or_else(|| is_at_hand.then(|| repository.clone()));
+        let shares_refs = is_at_hand || place.as_ref().is_some_and(|there| there.common_dir == repository.common_dir);
         let branches = place.and_then(|there| there.head().branch).into_iter().chain(branch).collect();
         peers.retain(|(known, _)| known.agent != agent);
+        let same_worktree = began_here || is_at_hand;
         let peer = Peer { agent, agent_name, session, purpose, state, same_worktree, files: Vec::new() };
-        peers.push((peer, Where { shares_refs, branches }));
+        peers.push((peer, Where { began_here, shares_refs, branches }));
     }
     Ok(Nearby { peers })
 }
@@ -99,26 +149,35 @@ impl Nearby {
 
 /// What the store says of files.
 pub(super) struct Known {
-    /// Who wrote a path, the last first, and the hash of what each left there.
-    writers: HashMap<String, Vec<(String, String)>>,
-    claims: Vec<(String, FilePattern)>,
+    /// Who wrote a path, the last first.
+    writes: HashMap<String, Vec<Write>>,
+    /// Patterns, and from where they are seen.
+    claims: Vec<(String, PathBuf, FilePattern)>,
     /// Agents of interest.
     peers: HashSet<String>,
 }
 
 pub(super) fn known(conn: &Connection, repository: &Repository, peers: &[Peer]) -> Result<Known> {
     let root = repository.worktree.display().to_string();
-    let mut known = Known { writers: HashMap::new(), claims: Vec::new(), peers: HashSet::new() };
-    for (path, agent, hash) in writers(conn, &root)? {
-        known.writers.entry(path).or_default().push((agent, hash));
+    let mut known = Known { writes: HashMap::new(), claims: Vec::new(), peers: HashSet::new() };
+    for write in writes(conn, &root)? {
+        known.writes.entry(write.path.clone()).or_default().push(write);
     }
     for peer in peers {
-        for claim in files::of_session(conn, &peer.session)?.into_iter().filter(|claim| claim.root == root) {
-            if let Ok(pattern) = FilePattern::parse(&claim.pattern) {
-                known.claims.push((peer.agent.clone(), pattern));
+        known.peers.insert(peer.agent.clone());
+    }
+    let sql = "SELECT s.agent, c.root, c.pattern FROM sessions s CROSS JOIN claims c ON c.session = s.id
+               WHERE s.agent = ?1 AND s.status = 'active'";
+    let mut statement = conn.prepare_cached(sql)?;
+    for peer in peers {
+        let claims = statement.query_map([&peer.agent], |r| Ok((r.get(0)?, r.get::<_, String>(1)?, r.get(2)?)))?;
+        for claim in claims {
+            let (agent, claimed, pattern): (String, String, String) = claim?;
+            // A claim from elsewhere, or of another clone, has another root: what it matches is seen from there.
+            if let Ok(pattern) = FilePattern::parse(&pattern) {
+                known.claims.push((agent, PathBuf::from(claimed), pattern));
             }
         }
-        known.peers.insert(peer.agent.clone());
     }
     Ok(known)
 }
@@ -136,19 +195,22 @@ impl Known {
         for path in paths {
             let name = String::from_utf8_lossy(path).into_owned();
             let absolute = repository.worktree.join(path_of(path));
-            let writers = self.writers.get(&absolute.display().to_string()).map(Vec::as_slice).unwrap_or_default();
-            let wrote = || writers.iter().map(|(agent, _)| agent).find(|agent| self.peers.contains(*agent));
-            let claimed = || self.claims.iter().find(|(_, pattern)| pattern.matches(&name)).map(|(agent, _)| agent);
-            let last = writers.first();
+            let writes = self.writes.get(&absolute.display().to_string()).map(Vec::as_slice).unwrap_or_default();
+            let wrote = || writes.iter().map(|write| &write.agent).find(|agent| self.peers.contains(*agent));
+            let matches = |root: &PathBuf, pattern: &FilePattern| {
+                absolute.strip_prefix(root).is_ok_and(|name| pattern.matches(&name.to_string_lossy()))
+            };
+            let claimed = || self.claims.iter().find(|(_, root, pattern)| matches(root, pattern)).map(|found| &found.0);
+            let last = writes.first().filter(|write| write.is_own);
             // What another wrote before is in it, as far as anybody knows; so the last writer doesn't own it all.
             let others = match last {
-                Some((agent, _)) if agent != me => Some(agent),
+                Some(write) if write.agent != me => Some(&write.agent),
                 _ => wrote().or_else(claimed),
             };
             match (others, last) {
                 (Some(agent), _) => stake.files.push((agent.clone(), name)),
                 // Its own, unless somebody wrote over it unseen.
-                (None, Some((_, hash))) if hash_of(&absolute).is_ok_and(|now| now == *hash) => {}
+                (None, Some(write)) if hash_of(&absolute).is_ok_and(|now| now == write.hash) => {}
                 (None, _) => stake.nobodys.push(name),
             }
         }
@@ -182,5 +244,9 @@ mod tests {
         conn.execute_batch(include_str!("../db/migrations/0001_initial.sql")).unwrap();
         let plan = plan_of(&conn, NEARBY);
         assert!(plan.contains("sessions_by_agent (agent=? AND status=?)"), "{plan}");
+        conn.execute_batch(include_str!("../db/migrations/0004_around_the_agent.sql")).unwrap();
+        let plan = plan_of(&conn, AT_HAND);
+        assert!(!plan.contains("SCAN") && plan.contains("claims_by_place (place>? AND place<?)"), "{plan}");
+        assert!(plan_of(&conn, ELSEWHERE).contains("sessions_by_agent (agent=? AND status=?)"));
     }
 }

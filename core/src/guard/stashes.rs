@@ -120,7 +120,9 @@ impl Coordinator {
         let mut peers = self.inner.db.read(|conn| {
             let known = known(conn, repository)?;
             let mut peers: Vec<(Peer, i64)> = Vec::new();
-            for commit in meant.iter().filter(|commit| known.get(*commit).is_none_or(|owner| me.is_empty() || owner.agent != me)) {
+            for commit in
+                meant.iter().filter(|commit| known.get(*commit).is_none_or(|owner| me.is_empty() || owner.agent != me))
+            {
                 kept.push(commit.clone());
                 let Some(owner) = known.get(commit).filter(|owner| !owner.agent.is_empty()) else { continue };
                 if peers.iter().any(|(peer, _)| peer.agent == owner.agent) {

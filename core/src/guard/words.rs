@@ -8,7 +8,7 @@ use crate::scope::Repository;
 use crate::snapshots::Snapshot;
 
 /// Characters of a text.
-const MOST: usize = 600;
+pub(super) const MOST: usize = 600;
 const MOST_PEERS: usize = 3;
 const MOST_FILES: usize = 4;
 
@@ -139,7 +139,7 @@ fn files(files: &[String]) -> String {
     said.join(", ")
 }
 
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

@@ -102,6 +102,7 @@ fn a_peer_s_files_are_named_while_it_lives_and_when_it_is_dead() {
     assert!(side.guard("git push -f origin side:main").unwrap().is_some());
     assert!(side.guard(&format!("git -C {} reset --hard", dir.display())).unwrap().is_some());
     assert!(pd.guard("git worktree remove --force ../side").unwrap().is_some());
+    assert!(pd.guard("git worktree remove --force side").unwrap().is_some(), "git takes the end of the path as well");
 
     peer.kill();
     let danger = pd.guard("git checkout -- b").unwrap().unwrap();
@@ -129,12 +130,15 @@ fn what_a_peer_wrote_or_claims_stays_at_stake_after_the_caller_wrote_it_too() {
     let danger = pd.guard("git reset --hard").unwrap().unwrap();
     assert_eq!(danger.peers[0].files, ["b"]);
     assert_eq!(danger.snapshot.unwrap().files, 1);
+    // Whoever wrote it first has looked at what became of it: it is in there all the same.
+    let again = store.open_in("B", &dir);
+    again.file_read(Path::new("b")).unwrap();
+    assert_eq!(pd.guard("git checkout -- b").unwrap().unwrap().peers[0].files, ["b"]);
+    assert!(again.guard("git checkout -- b").unwrap().is_some(), "and it isn't its alone");
     // Claimed, and never seen to be written by it.
     git(&dir, &["checkout", "-q", "--", "."]);
     let other = store.open_in("D", &dir);
-    other
-        .start_session(&NewSession { purpose: "Cart".into(), files: vec!["a".into()], ..Default::default() })
-        .unwrap();
+    other.start_session(&NewSession { purpose: "Cart".into(), files: vec!["a".into()], ..Default::default() }).unwrap();
     write("a");
     let danger = pd.guard("git checkout -- a").unwrap().unwrap();
     assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("D", &["a".into()][..]));
@@ -170,6 +174,110 @@ fn a_stash_entry_is_not_its_who_only_touched_the_stash_and_is_kept_where_nobody_
     assert_eq!(pd.snapshots().unwrap().len(), before, "its own needs no snapshot");
     let other = store.open_in("D", &dir);
     assert_eq!(other.guard("git stash apply").unwrap().unwrap().peers[0].agent, "A");
+}
+
+#[test]
+fn who_works_by_path_from_elsewhere_is_a_peer_and_who_works_in_a_nested_repository_is_none() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let docs = store.repository("docs");
+    let nested = dir.join("trees/x");
+    git(&dir, &["worktree", "add", "-q", "-b", "side", "trees/x"]);
+    fs::write(dir.join(".git/info/exclude"), "trees\n").unwrap();
+    let (other, inner) = (store.open_in("D", &docs), store.open_in("E", &nested));
+    begin(&other, "Docs");
+    let all = NewSession { purpose: "Side".into(), files: vec!["**".into()], ..Default::default() };
+    inner.start_session(&all).unwrap();
+    fs::write(nested.join("a"), "its own tree").unwrap();
+    inner.file_written(Path::new("a")).unwrap();
+    fs::write(dir.join("b"), "unseen").unwrap();
+    assert!(pd.guard("git reset --hard; git switch side").unwrap().is_none(), "nobody works in this tree");
+    fs::write(dir.join("b"), "by path").unwrap();
+    other.file_written(&dir.join("b")).unwrap();
+    let danger = pd.guard("git reset --hard").unwrap().unwrap();
+    assert_eq!(danger.peers.len(), 1);
+    assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("D", &["b".into()][..]));
+    // A claim does for that, too.
+    let outer = store.open_in("F", dir.parent().unwrap());
+    let a = NewSession { purpose: "Both".into(), files: vec!["shop/a".into()], ..Default::default() };
+    outer.start_session(&a).unwrap();
+    fs::write(dir.join("a"), "claimed").unwrap();
+    let danger = pd.guard("git checkout -- a").unwrap().unwrap();
+    assert_eq!((danger.peers[0].agent.as_str(), &danger.peers[0].files[..]), ("F", &["a".into()][..]));
+}
+
+#[test]
+fn a_commit_of_what_was_added_in_the_same_line_takes_a_peer_s_files_along() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    fs::create_dir(dir.join("src")).unwrap();
+    let _peer = peer(&store, &dir, "src/new");
+    fs::write(dir.join("src/nobodys"), "x").unwrap();
+    let danger = pd.guard("git add src && git commit -m x").unwrap().unwrap();
+    assert!(!danger.destroys && danger.peers[0].files == ["src/new"], "{danger:?}");
+    assert!(pd.guard("git add a src/nobodys && git commit -m x").unwrap().is_none(), "they were chosen");
+    git(&dir, &["add", "src/new"]);
+    assert!(pd.guard("git add a && git commit -m x").unwrap().is_some(), "it is staged");
+}
+
+#[test]
+fn every_branch_of_a_command_is_looked_at() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    git(&dir, &["branch", "other"]);
+    git(&dir, &["worktree", "add", "-q", "-b", "side", "../side"]);
+    let side = store.open_in("D", &store.dir("side"));
+    begin(&side, "Elsewhere");
+    let tip = git(&dir, &["rev-parse", "side"]);
+    let danger = pd.guard("git branch -D other side").unwrap().unwrap();
+    assert_eq!((danger.peers[0].agent.as_str(), danger.peers.len()), ("D", 1));
+    assert!(danger.snapshot.unwrap().kept.contains(&tip));
+    assert!(pd.guard("git branch -D other").unwrap().is_none());
+    // A new name for the branch that the other is on, which is the one checked out there.
+    assert_eq!(side.guard("git branch -M new").unwrap().map(|danger| danger.peers.len()), None);
+    begin(&store.open_in("E", &store.dir("side")), "There, too");
+    assert_eq!(side.guard("git branch -M new").unwrap().unwrap().peers[0].agent, "E");
+}
+
+#[test]
+fn a_danger_behind_many_harmless_commands_is_found_and_what_is_not_looked_at_is_said() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let peer = peer(&store, &dir, "b");
+    // They touch nothing of the peer's.
+    let many = |n: usize| (0..n).map(|n| format!("git checkout -- a{n}; ")).collect::<String>();
+    let line = format!("{} git reset --hard", many(20));
+    let danger = pd.guard(&line).unwrap().unwrap();
+    assert_eq!((danger.command.as_str(), &danger.peers[0].files[..]), ("git reset --hard", &["b".into()][..]));
+    assert!(pd.guard(&many(20)).unwrap().is_none());
+    let danger = pd.guard(&format!("{} git reset --hard", many(40))).unwrap().unwrap();
+    assert!(danger.text.contains("16 more git commands that weren't looked at"), "{}", danger.text);
+    let danger = pd.guard(&format!("git reset --hard; {}", many(40))).unwrap().unwrap();
+    assert!(danger.text.ends_with("17 more git commands weren't looked at."), "{}", danger.text);
+    assert!(danger.text.chars().count() <= 600 && danger.snapshot.is_some());
+    drop(peer);
+}
+
+#[test]
+fn paths_are_seen_from_where_the_line_has_gone() {
+    let store = TempStore::running();
+    let (dir, _) = place(&store);
+    let _peer = peer(&store, &dir, "b");
+    fs::create_dir(dir.join("sub")).unwrap();
+    let pd = store.open_in("D", &dir.join("sub"));
+    begin(&pd, "Below");
+    for line in [
+        "cd \"$(git rev-parse --show-toplevel)\" && git checkout -- b",
+        "cd .. && git checkout -- b",
+        "cd $(git rev-parse --show-toplevel)/sub; git checkout -- ../b",
+        "git -C \"$PWD\" checkout -- ../{a,b}",
+        "cd /; cd - && git reset --hard",
+        "cd \"$SOMEWHERE\" && git reset --hard",
+    ] {
+        assert_eq!(pd.guard(line).unwrap().expect(line).peers[0].files, ["b"], "{line}");
+    }
+    assert!(pd.guard("git checkout -- b").unwrap().is_none(), "that is sub/b");
+    assert!(pd.guard("cd / && git reset --hard").unwrap().is_none());
 }
 
 #[test]
