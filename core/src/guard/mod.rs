@@ -5,6 +5,7 @@
 //! what is uncommitted, what agents were seen to write says whose that is, and a snapshot is taken. All of it is bounded: what
 //! can't be had in time is left out, and the text says so.
 
+mod args;
 mod command;
 mod commit;
 mod peers;

@@ -357,7 +357,7 @@ impl Reader<'_> {
                 let is_option = |word: &&Word| word.text.starts_with('-');
                 let options = words[1..].iter().filter(is_option);
                 if options.clone().any(|word| !word.text.starts_with("--") && word.text.contains('c')) {
-                    let from = words.iter().position(|word| is_c(word)).unwrap_or_default();
+                    let from = words.iter().position(is_c).unwrap_or_default();
                     // What is uncertain in it is uncertain in what is read from it.
                     if let Some(script) = words[from + 1..].iter().find(|word| !is_option(word)) {
                         read(&script.text, at, depth, self.found);
