@@ -329,9 +329,17 @@ fn a_hostile_repository_s_programs_are_not_run() {
     work_of_b(&place);
     place.write("a", "x");
     place.write("b", "x");
-    git(&work, &["add", "-f", "a", "b"]);
-    git(&work, &["commit", "-qm", "second", "--", "a", "b"]);
+    // Newer than any index: git compares them again whenever it writes one.
+    for name in ["racy", "racy-p"] {
+        place.write(name, "x");
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(70 * 365 * 24 * 3600);
+        fs::File::options().write(true).open(work.join(name)).unwrap().set_modified(later).unwrap();
+    }
+    git(&work, &["add", "-f", "a", "b", "racy", "racy-p"]);
+    git(&work, &["commit", "-qm", "second", "--", "a", "b", "racy", "racy-p"]);
     let sprung = lay_traps(&place);
+    fs::create_dir_all(work.join(".git/info")).unwrap();
+    place.write(".git/info/attributes", "racy filter=f\nracy-p filter=p\n");
     for (key, value) in [("commit.gpgSign", "true"), ("core.worktree", "/"), ("core.attributesFile", ".gitattributes")]
     {
         git(&work, &["--work-tree=.", "config", key, value]);
