@@ -35,6 +35,10 @@ const INSTRUCTIONS: &str = "Coordinates agents that work on one machine. begin a
 /// How many calls that don't wait run at once. Each opens the database, and in it one writes at a time anyway.
 const AT_ONCE: usize = 4;
 
+/// How many calls that may wait run at once. Each has a thread, of which the event loop doesn't make without end: other calls
+/// would wait for theirs.
+const WAITS: usize = 64;
+
 /// How long what is still running may take to notice the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -44,6 +48,7 @@ struct Server {
     tools: Arc<Vec<Tool>>,
     running: Arc<Running>,
     turns: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
 }
 
 /// The calls that run, and whether there is a client to answer to.
@@ -133,7 +138,14 @@ impl ServerHandler for Server {
         };
         let (key, cancel) = self.running.begin();
         // Closed by nobody.
-        let turn = if tools::may_wait(tool) { None } else { self.turns.acquire().await.ok() };
+        let turn = match tools::may_wait(tool) {
+            true => self.waits.try_acquire().ok(),
+            false => self.turns.acquire().await.ok(),
+        };
+        if turn.is_none() {
+            self.running.end(key);
+            return Ok(answer::result(Err(too_many(&request.name))).into());
+        }
         let (caller, args) = (Arc::clone(&self.caller), request.arguments.unwrap_or_default());
         let call = {
             let cancel = cancel.clone();
@@ -159,6 +171,11 @@ impl ServerHandler for Server {
     }
 }
 
+fn too_many(tool: &str) -> Error {
+    Error::invalid(format!("{WAITS} calls are waiting here already: {tool} was not begun"))
+        .hint("let one of them end, or cancel it, then try again")
+}
+
 /// Serves until the client closes stdin.
 pub(crate) fn serve(caller: Caller) -> Result<(), Error> {
     let broken = |what: String| Error::new(ErrorKind::StoreIo, what).hint("start pd mcp from an MCP client");
@@ -172,6 +189,7 @@ pub(crate) fn serve(caller: Caller) -> Result<(), Error> {
         tools: Arc::new(tools::list()),
         running: Arc::clone(&running),
         turns: Arc::new(Semaphore::new(AT_ONCE)),
+        waits: Arc::new(Semaphore::new(WAITS)),
     };
     let ended = runtime.block_on(async {
         let (stdin, stdout) = rmcp::transport::stdio();

@@ -30,9 +30,12 @@ struct Found {
 fn find(path: &Path, text: &str) -> Result<Option<Found>, Error> {
     let mut start = None;
     let mut at = 0;
+    let fenced = fenced(text);
     for line in text.split_inclusive('\n') {
         let bare = line.trim_end_matches(['\n', '\r']);
-        if let Some(names) = bare.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(" -->")) {
+        if fenced.iter().any(|fenced| fenced.contains(&at)) {
+            // An example.
+        } else if let Some(names) = bare.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(" -->")) {
             start = Some((at, names.split(", ").map(str::to_owned).collect()));
         } else if bare == END
             && let Some((from, harnesses)) = start.take()
@@ -48,6 +51,32 @@ fn find(path: &Path, text: &str) -> Result<Option<Found>, Error> {
         }
         None => Ok(None),
     }
+}
+
+/// Where a text has code in fences, from their first line to their last. One that never closes is none.
+fn fenced(text: &str) -> Vec<Range<usize>> {
+    let (mut all, mut open, mut at) = (Vec::new(), None, 0);
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_end();
+        let indented = bare.trim_start_matches(' ');
+        let marks = |mark: char| indented.len() - indented.trim_start_matches(mark).len();
+        let fits = bare.len() - indented.len() < 4;
+        match open {
+            Some((from, mark, length)) if fits && marks(mark) >= length && marks(mark) == indented.len() => {
+                all.push(from..at + line.len());
+                open = None;
+            }
+            None if fits => {
+                let mark = ['`', '~'].into_iter().find(|&mark| marks(mark) >= 3);
+                // After backticks on the same line they are code within the line.
+                let mark = mark.filter(|mark| *mark == '~' || !indented[marks('`')..].contains('`'));
+                open = mark.map(|mark| (at, mark, marks(mark)));
+            }
+            _ => {}
+        }
+        at += line.len();
+    }
+    all
 }
 
 /// The harnesses whose block a text has.
@@ -104,4 +133,26 @@ pub(super) fn imports(path: &Path, text: &str) -> bool {
         let word = word.strip_prefix('@').map(|w| w.trim_start_matches("./").trim_start_matches("../"));
         word.is_some_and(|w| w.trim_end_matches(['.', ',', ')']) == "AGENTS.md" || w == "AGENTS.md")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_example_in_a_fence_is_not_the_block() {
+        let (path, block) = (Path::new("AGENTS.md"), lines(&["codex".to_owned()], WORDS));
+        for (before, after) in [("```md\n", "\n```\n"), ("  ~~~~\n~~~\n", "\n~~~~~ \n"), ("```\n```js\n", "\n```\n")] {
+            let example = format!("{before}{block}{after}");
+            assert!(find(path, &example).unwrap().is_none(), "{example}");
+            let whole = format!("{example}{block}\n");
+            assert_eq!(find(path, &whole).unwrap().unwrap().at, example.len()..example.len() + block.len());
+        }
+        // No end of a block is missed, and no block behind what is no fence.
+        let torn = format!("```\n{BEGIN}codex -->\n```\n");
+        assert!(find(path, &torn).unwrap().is_none());
+        for before in ["```\n", "```a```\n", "    ```\n", "``\n"] {
+            assert!(find(path, &format!("{before}{block}\n")).unwrap().is_some(), "{before}");
+        }
+    }
 }

@@ -329,9 +329,17 @@ fn a_hostile_repository_s_programs_are_not_run() {
     work_of_b(&place);
     place.write("a", "x");
     place.write("b", "x");
-    git(&work, &["add", "-f", "a", "b"]);
-    git(&work, &["commit", "-qm", "second", "--", "a", "b"]);
+    // Newer than any index: git compares them again whenever it writes one.
+    for name in ["racy", "racy-p"] {
+        place.write(name, "x");
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(70 * 365 * 24 * 3600);
+        fs::File::options().write(true).open(work.join(name)).unwrap().set_modified(later).unwrap();
+    }
+    git(&work, &["add", "-f", "a", "b", "racy", "racy-p"]);
+    git(&work, &["commit", "-qm", "second", "--", "a", "b", "racy", "racy-p"]);
     let sprung = lay_traps(&place);
+    fs::create_dir_all(work.join(".git/info")).unwrap();
+    place.write(".git/info/attributes", "racy filter=f\nracy-p filter=p\n");
     for (key, value) in [("commit.gpgSign", "true"), ("core.worktree", "/"), ("core.attributesFile", ".gitattributes")]
     {
         git(&work, &["--work-tree=.", "config", key, value]);
@@ -447,6 +455,113 @@ fn the_pre_commit_hook_warns_refuses_if_strict_and_composes() {
     let run = place.agent("A").pd(&["git", "install-hooks"]);
     assert_eq!(run.exit, 2, "{}", run.shown());
     assert!(run.stderr.contains(".husky") && run.stderr.contains("pd git pre-commit || true"), "{}", run.shown());
+}
+
+#[test]
+fn hooks_keep_their_names_links_and_what_was_added_to_ours() {
+    let place = Place::new();
+    repository(&place);
+    let hooks = place.cwd().join(".git/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    let hook = hooks.join("pre-commit");
+    // One that is many hooks, elsewhere, and looks at the name by which it was called.
+    place.write("scripts/dispatch", "");
+    program(
+        &place.cwd().join("scripts/dispatch"),
+        "#!/bin/sh\ntest \"$(basename \"$0\")\" = pre-commit || exit 9\necho dispatched >&2\n",
+    );
+    symlink("../../scripts/dispatch", &hook).unwrap();
+    fs::write(hooks.join("pre-commit.new"), "somebody's").unwrap();
+    // Two at once, and again.
+    let two: Vec<Child> = ["git install-hooks -q"; 6]
+        .iter()
+        .map(|line| place.command(&line.split(' ').collect::<Vec<_>>()).stdout(Stdio::null()).spawn().unwrap())
+        .collect();
+    for mut child in two {
+        assert!(child.wait().unwrap().success());
+    }
+    let aside = hooks.join("port-daddy.before/pre-commit");
+    assert_eq!(fs::read_to_string(hooks.join("pre-commit.new")).unwrap(), "somebody's");
+    let commit = "git config user.name t; git config user.email t@example.org; git commit -q --allow-empty -m x";
+    let run = place.sh(commit);
+    assert_eq!((run.exit, run.stderr.as_str()), (0, "dispatched\n"), "{}", run.shown());
+    // Lines of the user's.
+    let ours = fs::read_to_string(&hook).unwrap();
+    fs::write(&hook, format!("{ours}echo mine\n")).unwrap();
+    for args in [
+        ["git", "install-hooks", "--strict"].as_slice(),
+        &["git", "install-hooks"],
+        &["git", "install-hooks", "--remove"],
+    ] {
+        let run = place.pd(args);
+        assert_eq!(run.exit, 2, "{}", run.shown());
+        assert!(run.stderr.contains("was changed since pd installed it"), "{}", run.shown());
+        assert_eq!(fs::read_to_string(&hook).unwrap(), format!("{ours}echo mine\n"));
+        assert!(aside.exists());
+    }
+    fs::write(&hook, &ours).unwrap();
+    place.ok(&["git", "install-hooks", "--remove"]);
+    assert_eq!(fs::read_link(&hook).unwrap(), Path::new("../../scripts/dispatch"));
+    let mut left: Vec<_> = fs::read_dir(&hooks).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.retain(|name| !name.to_string_lossy().ends_with(".sample"));
+    left.sort();
+    assert_eq!(left, ["pre-commit", "pre-commit.new"]);
+}
+
+#[test]
+fn what_git_has_no_time_for_is_left_out_and_tracked_work_is_not() {
+    let (place, _berta) = shared();
+    work_of_b(&place);
+    place.write("slow/one", "SLOW");
+    for n in 0..60 {
+        fs::File::create(place.cwd().join(format!("huge-{n}"))).unwrap().set_len((64 << 20) + 1).unwrap();
+    }
+    let bin = place.path("slow");
+    fs::create_dir(&bin).unwrap();
+    let real = Run::of(&place.program("sh").args(["-c", "command -v git"]).output().unwrap());
+    // It never comes to an end with that file.
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' hash-object -w '*) ;; *) exec {git} \"$@\";; esac\nlist=$(cat)\n\
+         if printf '%s\\n' \"$list\" | xargs grep -q SLOW; then sleep 600; fi\nprintf '%s\\n' \"$list\" | {git} \"$@\"\n",
+        git = real.stdout.trim()
+    );
+    program(&bin.join("git"), &script);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let run = Run::of(&place.command(&["git", "check", "--json", "git stash -u"]).env("PATH", path).output().unwrap());
+    assert_eq!(run.exit, 3, "{}", run.shown());
+    let danger: Value = serde_json::from_str(&run.stdout).unwrap();
+    let snapshot = &danger["snapshot"];
+    // The whole batch, of untracked files, and all that are too large.
+    assert_eq!(snapshot["left_out_count"], 63, "{danger}");
+    assert_eq!(snapshot["left_out"].as_array().unwrap().len(), 50);
+    assert!(text(&danger).contains("without 63 too large"), "{danger}");
+    let name = snapshot["name"].as_str().unwrap();
+    run_git(&place, &format!("test \"$(git show {name}:b.txt | od -c)\" = \"$(od -c <b.txt)\""));
+}
+
+#[test]
+fn what_was_private_comes_back_private_and_what_was_staged_is_named() {
+    let place = Place::new();
+    repository(&place);
+    let mode = |path: &str| fs::metadata(place.cwd().join(path)).unwrap().permissions().mode() & 0o777;
+    place.write(".env", "SECRET=1");
+    let open = place.ok(&["git", "snapshot", "-q"]);
+    fs::set_permissions(place.cwd().join(".env"), fs::Permissions::from_mode(0o600)).unwrap();
+    place.write("a.txt", "staged\n");
+    git(&place.cwd(), &["add", "a.txt"]);
+    place.write("a.txt", "a.txt\n");
+    let name = place.ok(&["git", "snapshot", "-q"]).trim().to_owned();
+    assert_ne!(open.trim(), name);
+    fs::remove_file(place.cwd().join(".env")).unwrap();
+    run_git(&place, "git reset -q --hard");
+    let run = place.pd(&["git", "restore", &name]);
+    assert_eq!((run.exit, mode(".env")), (0, 0o600), "{}", run.shown());
+    let command = format!("git show 'refs/port-daddy/snapshots/{name}^2:a.txt'");
+    assert!(run.stderr.contains(&command) && run.stderr.contains("1 file had been staged"), "{}", run.shown());
+    run_git(&place, &format!("test \"$({command})\" = staged"));
+    // Asked for by name, it is known as well.
+    assert_eq!(place.pd(&["git", "restore", &name, "a.txt"]).exit, 0);
+    assert_eq!(place.pd(&["git", "restore", &name, "b.txt"]).exit, 1);
 }
 
 #[test]

@@ -144,6 +144,27 @@ fn a_cancelled_request_ends_its_wait() {
     server.end();
 }
 
+#[test]
+fn waits_without_end_starve_no_other_call() {
+    let place = Place::new();
+    let mut server = Server::start(&place);
+    let wait = json!({"name": "wait", "arguments": {"channel": "never", "timeout_s": 600}});
+    for id in 0..600 {
+        server.send(1_000 + id, "tools/call", &wait);
+    }
+    // What is refused is answered first, and the others wait on.
+    for _ in 64..600 {
+        let answer = server.next();
+        let error = &answer["result"]["structuredContent"]["error"];
+        assert!(answer["result"]["isError"] == true, "{answer}");
+        assert!(error["message"].as_str().unwrap().starts_with("64 calls are waiting here already"), "{answer}");
+    }
+    assert_eq!(server.call(8, "status", &json!({}))["isError"], false);
+    place.until_waiting(64);
+    server.end();
+    place.until_waiting(0);
+}
+
 /// A harness that gives its session's id to its shell's commands, and starts its servers without it.
 #[test]
 fn the_tools_and_the_shell_are_one_agent() {

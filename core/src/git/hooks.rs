@@ -1,9 +1,10 @@
 //! The pre-commit hook of a repository: ours, and the one that was there.
 //!
-//! What was there is moved aside and run first, and its exit code counts. Ours lets the commit go on where `pd` is missing or
+//! What was there is moved aside and run first, and its exit code counts. One that somebody changed since is left alone. Ours lets the commit go on where `pd` is missing or
 //! fails. Where a repository has its hooks elsewhere (`core.hooksPath`, as husky does), nothing is touched.
 
 use std::fs;
+use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,12 +13,16 @@ use serde::Serialize;
 use super::{Call, Git};
 use crate::coordinator::Coordinator;
 use crate::error::{Error, Result};
+use crate::ids::short;
 use crate::scope::Repository;
-use crate::sys::filesystem::make_program;
+use crate::sys::filesystem::{identity, make_program, put_again, set_aside};
 
 const LIMIT: Duration = Duration::from_secs(5);
 const MARK: &str = "# Installed by `pd git install-hooks`";
-const ASIDE: &str = "pre-commit.before-port-daddy";
+/// Under its own name: a hook may look at it to see which one it is.
+const ASIDE: &str = "port-daddy.before/pre-commit";
+/// Tries, where others change the file at the same moment.
+const TRIES: usize = 10;
 
 /// What became of a repository's pre-commit hook.
 #[derive(Clone, Debug, Serialize)]
@@ -41,22 +46,38 @@ impl Coordinator {
     pub fn install_git_hook(&self, strict: bool) -> Result<GitHook> {
         let hook = Hook::of(self.inner.repository()?)?;
         let script = script(strict);
-        let before = fs::read_to_string(&hook.path).ok();
-        if before.as_deref() == Some(&script) {
-            return Ok(hook.now(false));
-        }
-        let dir = hook.path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(dir).map_err(|e| hook.failed(&e))?;
-        if !hook.is_ours() && hook.path.symlink_metadata().is_ok() {
-            if hook.aside.symlink_metadata().is_ok() {
-                return Err(Error::invalid(format!("{} is in the way", hook.aside.display()))
-                    .with("path", hook.aside.display().to_string())
-                    .hint("it was a hook that was there before; move it away, then try again"));
+        let spare = format!("pre-commit.{}", short(&*self.inner.db.inputs().random, 12));
+        let dir = hook.aside.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(hook.path.parent().unwrap_or(dir)).map_err(|e| hook.failed(&e))?;
+        for _ in 0..TRIES {
+            let stands = hook.stands();
+            match stands {
+                Stands::Ours(text) if text == script => return Ok(hook.now(false)),
+                Stands::Changed => return Err(hook.changed()),
+                Stands::Theirs => {
+                    fs::create_dir_all(dir).map_err(|e| hook.failed(&e))?;
+                    match set_aside(&hook.path, &hook.aside) {
+                        // Somebody else is at it, or was killed at it.
+                        Err(e) if e.kind() == AlreadyExists && identity(&hook.path) == identity(&hook.aside) => {}
+                        // Or is done.
+                        Err(e) if e.kind() == AlreadyExists && hook.is_ours() => continue,
+                        Err(e) if e.kind() == AlreadyExists => {
+                            return Err(Error::invalid(format!("{} is in the way", hook.aside.display()))
+                                .with("path", hook.aside.display().to_string())
+                                .hint("it was a hook that was there before; move it away, then try again"));
+                        }
+                        Err(e) if e.kind() == NotFound => continue,
+                        done => done.map_err(|e| hook.failed(&e))?,
+                    }
+                }
+                Stands::Ours(_) | Stands::Nothing => {}
             }
-            fs::rename(&hook.path, &hook.aside).map_err(|e| hook.failed(&e))?;
+            match make_program(&hook.path, &spare, script.as_bytes(), !matches!(stands, Stands::Nothing)) {
+                Err(e) if e.kind() == AlreadyExists => {}
+                done => return done.map_err(|e| hook.failed(&e)).map(|()| hook.now(true)),
+            }
         }
-        make_program(&hook.path, script.as_bytes()).map_err(|e| hook.failed(&e))?;
-        Ok(hook.now(true))
+        Err(hook.failed(&std::io::Error::other("others change it all the time")))
     }
 
     /// Removes the hook, and puts back the one that was there before.
@@ -65,16 +86,30 @@ impl Coordinator {
     /// As [`install_git_hook`](Self::install_git_hook).
     pub fn remove_git_hook(&self) -> Result<GitHook> {
         let hook = Hook::of(self.inner.repository()?)?;
-        if !hook.is_ours() {
-            return Ok(hook.now(false));
+        match hook.stands() {
+            Stands::Ours(_) => {}
+            Stands::Changed => return Err(hook.changed()),
+            Stands::Theirs | Stands::Nothing => return Ok(hook.now(false)),
         }
         match hook.aside.symlink_metadata() {
-            Ok(_) => fs::rename(&hook.aside, &hook.path),
+            Ok(_) => put_again(&hook.aside, &hook.path),
             Err(_) => fs::remove_file(&hook.path),
         }
         .map_err(|e| hook.failed(&e))?;
+        // If nobody put anything else there.
+        let _ = hook.aside.parent().map(fs::remove_dir);
         Ok(hook.now(true))
     }
+}
+
+/// What is at the hook's place.
+enum Stands {
+    Nothing,
+    /// Ours, as it was installed.
+    Ours(String),
+    /// Ours, with somebody's changes.
+    Changed,
+    Theirs,
 }
 
 struct Hook {
@@ -110,8 +145,28 @@ impl Hook {
         Ok(Hook { path: dir.join("pre-commit"), aside: dir.join(ASIDE) })
     }
 
+    fn stands(&self) -> Stands {
+        if self.path.symlink_metadata().is_err() {
+            return Stands::Nothing;
+        }
+        let text = fs::read(&self.path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+        match text {
+            text if [true, false].into_iter().any(|strict| text == script(strict)) => Stands::Ours(text),
+            text if text.contains(MARK) => Stands::Changed,
+            _ => Stands::Theirs,
+        }
+    }
+
     fn is_ours(&self) -> bool {
-        fs::read(&self.path).is_ok_and(|text| String::from_utf8_lossy(&text).contains(MARK))
+        matches!(self.stands(), Stands::Ours(_) | Stands::Changed)
+    }
+
+    fn changed(&self) -> Error {
+        let path = self.path.display().to_string();
+        Error::invalid(format!("{path} was changed since pd installed it")).with("path", path).hint(format!(
+            "move what was added to {} (a program of its own, which is run first), remove the file, then try again",
+            self.aside.display()
+        ))
     }
 
     fn now(self, changed: bool) -> GitHook {

@@ -72,10 +72,8 @@ impl WorkLeft {
     }
 
     fn ask(&mut self, git: &Git<'_>) -> Result<(), String> {
-        let filters = git.without_filters()?;
-        let mut status: Vec<&str> = filters.iter().map(String::as_str).collect();
         // Changes inside a submodule are left out: git would ask there, where other filters may be configured.
-        status.extend(["status", "--porcelain=v1", "-z", "--untracked-files=normal", "--ignore-submodules=dirty"]);
+        let status = ["status", "--porcelain=v1", "-z", "--untracked-files=normal", "--ignore-submodules=dirty"];
         let status = git.run(&status)?;
         self.uncommitted = self.keep(status.cut, status_lines(&status.text));
 

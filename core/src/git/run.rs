@@ -8,10 +8,24 @@ use std::fs::File;
 use std::io::{ErrorKind as Io, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 const MOST_BYTES: u64 = 1 << 20;
+/// What compares no files: there is no need to ask for filters first. Whatever else writes an index, if only a copy, compares
+/// those that may have changed since it was written.
+const COMPARE_NOTHING: &[&str] = &[
+    "version",
+    "config",
+    "rev-parse",
+    "for-each-ref",
+    "update-ref",
+    "cat-file",
+    "commit-tree",
+    "remote",
+    "log",
+    "reflog",
+];
 /// Filters that a repository may name. Far more than anybody has; each takes four arguments.
 pub(super) const MOST_FILTERS: usize = 64;
 
@@ -20,6 +34,8 @@ pub(crate) struct Git<'a> {
     worktree: &'a Path,
     limit: Duration,
     deadline: Instant,
+    /// The options that switch off the repository's filters, once they were needed.
+    filters: OnceLock<Result<Vec<String>, String>>,
 }
 
 /// What git said.
@@ -50,12 +66,12 @@ pub(crate) struct Call<'a> {
 impl<'a> Git<'a> {
     /// All that is run with it takes at most `limit`.
     pub(crate) fn within(worktree: &'a Path, limit: Duration) -> Self {
-        Self { worktree, limit, deadline: Instant::now() + limit }
+        Self { worktree, limit, deadline: Instant::now() + limit, filters: OnceLock::new() }
     }
 
     /// The options that switch off every filter that is configured: to compare a file, git runs the one that its
     /// attributes name.
-    pub(crate) fn without_filters(&self) -> Result<Vec<String>, String> {
+    fn without_filters(&self) -> Result<Vec<String>, String> {
         let keys = r"^filter\..*\.(clean|smudge|process|required)$";
         // 1: there is none.
         let found = self.run_or(&["config", "-z", "--name-only", "--get-regexp", keys], 1)?;
@@ -112,6 +128,10 @@ impl<'a> Git<'a> {
 
     fn call(&self, call: Call<'_>) -> Result<(Vec<u8>, bool), String> {
         let most = if call.most == 0 { MOST_BYTES } else { call.most };
+        let filters = match call.args.first() {
+            Some(verb) if COMPARE_NOTHING.contains(verb) => &[][..],
+            _ => self.filters.get_or_init(|| self.without_filters()).as_ref().map_err(Clone::clone)?,
+        };
         let mut command = Command::new(program().ok_or("git isn't installed")?);
         // Variables of a hook or of a wrapping git would point it at another repository, or make it write traces.
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_git_variable(name)) {
@@ -130,6 +150,7 @@ impl<'a> Git<'a> {
             .env("LC_ALL", "C")
             .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
             .args(["-c", "credential.helper=", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
+            .args(filters)
             .args(call.args)
             .stdin(if call.input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(call.into.map_or_else(Stdio::piped, Stdio::from))
@@ -184,6 +205,13 @@ impl<'a> Git<'a> {
 
     fn late(&self) -> String {
         format!("git took longer than {}", seconds(self.limit))
+    }
+
+    /// The same with a part of the time that is left: what takes longer can be left out.
+    pub(crate) fn hurried(&self, part: f64) -> Self {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let deadline = Instant::now() + left.mul_f64(part);
+        Self { worktree: self.worktree, limit: self.limit, deadline, filters: self.filters.clone() }
     }
 
     /// Whether half of the time is over: what can be left out then should be.

@@ -94,8 +94,8 @@ pub(super) fn danger(
                 }
                 kept => end += &format!("; also {}", &kept[0][..kept[0].len().min(12)]),
             }
-            if !snapshot.left_out.is_empty() {
-                end += &format!(", without {} too large or of other repositories", snapshot.left_out.len());
+            if snapshot.left_out_count > 0 {
+                end += &format!(", without {} too large or of other repositories", snapshot.left_out_count);
             }
             end
         }

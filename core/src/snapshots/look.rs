@@ -23,8 +23,6 @@ pub(crate) struct Change {
 /// What is uncommitted, by path from the working tree's root.
 pub(crate) struct Look {
     pub(crate) changes: BTreeMap<Vec<u8>, Change>,
-    /// The options without which git would run filters.
-    pub(super) filters: Vec<String>,
     /// The commit that is checked out.
     pub(crate) head: Option<String>,
     /// Some files are in conflict: the index can't be stored.
@@ -35,16 +33,13 @@ pub(crate) struct Look {
 
 /// Looks. Nothing is written.
 pub(crate) fn look(git: &Git<'_>, repository: &Repository) -> Result<Look, String> {
-    let filters = git.without_filters()?;
     let head =
         git.word(Call { args: &["rev-parse", "-q", "--verify", "HEAD^{commit}"], also: 1, ..Call::default() })?;
     let head = Some(head).filter(|head| !head.is_empty());
-    let mut look = Look { changes: BTreeMap::new(), filters, head, unmerged: false, nested: Vec::new() };
+    let mut look = Look { changes: BTreeMap::new(), head, unmerged: false, nested: Vec::new() };
     let list = |args: &[&str]| git.bytes(Call { args, most: MOST_SAID, ..Call::default() });
 
-    let mut args: Vec<&str> = look.filters.iter().map(String::as_str).collect();
-    args.extend(["diff-files", "--raw", "-z", "--no-renames", "--no-ext-diff", "--ignore-submodules=all"]);
-    let said = list(&args)?;
+    let said = list(&["diff-files", "--raw", "-z", "--no-renames", "--no-ext-diff", "--ignore-submodules=all"])?;
     let mut parts = said.split(|b| *b == 0);
     while let (Some(entry), Some(path)) = (parts.next(), parts.next()) {
         let change = look.changes.entry(path.to_owned()).or_default();

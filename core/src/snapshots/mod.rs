@@ -55,8 +55,10 @@ pub struct Snapshot {
     pub branch: Option<String>,
     /// How many files were uncommitted, and are in it.
     pub files: u64,
-    /// Files that are not in it, because they are too large or too many; at most 50.
+    /// Files that are not in it, because they are too large or too many; at most 50 names.
     pub left_out: Vec<String>,
+    /// How many those are.
+    pub left_out_count: u64,
     /// Commits that it keeps besides: stash entries, or what a branch had.
     pub kept: Vec<String>,
 }
@@ -81,6 +83,11 @@ pub(crate) struct Story {
     index: Option<String>,
     files: u64,
     left_out: Vec<String>,
+    left_out_count: u64,
+    /// Files that only their owner could read.
+    private: Vec<String>,
+    /// There are more of them than are named.
+    all_private: bool,
     kept: Vec<String>,
 }
 
@@ -90,6 +97,8 @@ pub(crate) struct Stored {
     tree: String,
     head: Option<String>,
     index: Option<String>,
+    private: Vec<String>,
+    all_private: bool,
 }
 
 impl Coordinator {
@@ -172,11 +181,13 @@ pub(crate) fn stored(git: &Git<'_>) -> Result<Vec<Stored>, String> {
                 worktree: story.worktree,
                 branch: story.branch,
                 files: story.files,
+                left_out_count: story.left_out_count.max(story.left_out.len() as u64),
                 left_out: story.left_out,
                 kept: story.kept,
             };
-            let head = story.head.filter(|id| is_id(id));
-            Some(Stored { snapshot, tree: part[2].to_owned(), head, index: story.index })
+            let (head, index) = (story.head.filter(|id| is_id(id)), story.index.filter(|id| is_id(id)));
+            let Story { private, all_private, .. } = story;
+            Some(Stored { snapshot, tree: part[2].to_owned(), head, index, private, all_private })
         })
         .collect())
 }

@@ -44,6 +44,10 @@ pub struct RestoredFiles {
     pub failed: Vec<String>,
     /// Those among the asked for that the snapshot doesn't have, because they were too large.
     pub left_out: Vec<String>,
+    /// Files that had been staged with other content than they had: it is in the snapshot, and was not put back.
+    pub staged: Vec<String>,
+    /// The commit that has what was staged, `refs/port-daddy/…^2`.
+    pub staged_in: String,
     /// What was there before, where something was overwritten by force.
     pub before: Option<Snapshot>,
 }
@@ -53,6 +57,8 @@ struct Kept {
     path: Vec<u8>,
     mode: String,
     id: String,
+    /// Only its owner could read it.
+    private: bool,
     /// Where its content begins in the file of contents, and its size.
     at: (u64, u64),
 }
@@ -90,8 +96,11 @@ pub(super) fn put_back(
     let mut kept = kept(git, stored).map_err(failed)?;
     kept.retain(|kept| is_wanted(&path_of(&kept.path)));
     let left_out: Vec<String> = snapshot.left_out.iter().filter(|path| is_wanted(Path::new(path))).cloned().collect();
+    let mut staged = staged(git, stored).map_err(failed)?;
+    staged.retain(|path| is_wanted(&path_of(path)));
     for (path, said) in wanted.iter().zip(&what.paths) {
-        let has = kept.iter().any(|kept| path_of(&kept.path).starts_with(path));
+        let mut paths = kept.iter().map(|kept| &kept.path).chain(&staged);
+        let has = paths.any(|kept| path_of(kept).starts_with(path));
         if !has && !left_out.iter().any(|left| Path::new(left).starts_with(path)) {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -117,6 +126,8 @@ pub(super) fn put_back(
         refused: Vec::new(),
         failed: Vec::new(),
         left_out,
+        staged: staged.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect(),
+        staged_in: format!("{}^{}", snapshot.name, if stored.head.is_some() { 2 } else { 1 }),
         before: None,
     };
     let mut write = Vec::new();
@@ -175,11 +186,7 @@ fn relative(inner: &Inner, repository: &Repository, said: &str) -> Result<PathBu
 
 /// The files that were uncommitted in a snapshot.
 fn kept(git: &Git<'_>, stored: &Stored) -> Result<Vec<Kept>, String> {
-    let nothing = git.word(Call { args: &["hash-object", "-t", "tree", "--stdin"], ..Call::default() })?;
-    let before = stored.head.as_deref().unwrap_or(&nothing);
-    let options = ["diff-tree", "-r", "--raw", "-z", "--no-renames", "--no-ext-diff", "--full-index"];
-    let args = [&options[..], &[before, &stored.tree, "--"]].concat();
-    let said = git.bytes(Call { args: &args, most: MOST_SAID, ..Call::default() })?;
+    let said = difference(git, &before(git, stored)?, &stored.tree)?;
     let mut parts = said.split(|b| *b == 0);
     let mut kept = Vec::new();
     while let (Some(entry), Some(path)) = (parts.next(), parts.next()) {
@@ -187,10 +194,45 @@ fn kept(git: &Git<'_>, stored: &Stored) -> Result<Vec<Kept>, String> {
         let words: Vec<&str> = entry.split(' ').collect();
         let [_, mode, _, id, _] = words[..] else { continue };
         if matches!(mode, "100644" | "100755" | "120000") && !is_forbidden(&path_of(path)) {
-            kept.push(Kept { path: path.to_owned(), mode: mode.to_owned(), id: id.to_owned(), at: (0, 0) });
+            let private = stored.all_private || stored.private.contains(&String::from_utf8_lossy(path).into_owned());
+            kept.push(Kept { path: path.to_owned(), mode: mode.to_owned(), id: id.to_owned(), private, at: (0, 0) });
         }
     }
     Ok(kept)
+}
+
+/// The commit below a snapshot, or the empty tree.
+fn before(git: &Git<'_>, stored: &Stored) -> Result<String, String> {
+    match &stored.head {
+        Some(head) => Ok(head.clone()),
+        None => git.word(Call { args: &["hash-object", "-t", "tree", "--stdin"], ..Call::default() }),
+    }
+}
+
+fn difference(git: &Git<'_>, from: &str, to: &str) -> Result<Vec<u8>, String> {
+    let options = ["diff-tree", "-r", "--raw", "-z", "--no-renames", "--no-ext-diff", "--full-index"];
+    let args = [&options[..], &[from, to, "--"]].concat();
+    git.bytes(Call { args: &args, most: MOST_SAID, ..Call::default() })
+}
+
+/// The files that were staged with content that is neither committed nor the file's.
+fn staged(git: &Git<'_>, stored: &Stored) -> Result<Vec<Vec<u8>>, String> {
+    let Some(index) = &stored.index else { return Ok(Vec::new()) };
+    let paths = |from: &str, to: &str| -> Result<BTreeSet<Vec<u8>>, String> {
+        let said = difference(git, from, to)?;
+        let mut parts = said.split(|b| *b == 0);
+        let mut paths = BTreeSet::new();
+        while let (Some(entry), Some(path)) = (parts.next(), parts.next()) {
+            // Taken out of the index: there is no content.
+            if !entry.ends_with(b" D") {
+                paths.insert(path.to_owned());
+            }
+        }
+        Ok(paths)
+    };
+    let staged = paths(&before(git, stored)?, index)?;
+    let differing = paths(&stored.tree, index)?;
+    Ok(staged.intersection(&differing).cloned().collect())
 }
 
 /// Writes all contents to one file, and says where each is.
@@ -279,6 +321,6 @@ fn put_one(inner: &Inner, repository: &Repository, kept: &Kept, contents: &mut B
         return put(&repository.worktree, &path, Content::Link(path_of(&target).as_os_str()), &spare);
     }
     let mut from = kept.content(contents)?;
-    let content = Content::File { from: &mut from, executable: kept.mode == "100755" };
+    let content = Content::File { from: &mut from, executable: kept.mode == "100755", private: kept.private };
     put(&repository.worktree, &path, content, &spare)
 }

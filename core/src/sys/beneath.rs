@@ -5,7 +5,12 @@ use std::path::Path;
 
 /// What to put in place.
 pub(crate) enum Content<'a> {
-    File { from: &'a mut dyn Read, executable: bool },
+    File {
+        from: &'a mut dyn Read,
+        executable: bool,
+        /// Nobody else may read it.
+        private: bool,
+    },
     Link(&'a std::ffi::OsStr),
 }
 
@@ -13,7 +18,9 @@ pub(crate) enum Content<'a> {
 /// are missing are made. `spare` is a name that nothing there has.
 #[cfg(unix)]
 pub(crate) fn put(root: &Path, path: &Path, content: Content<'_>, spare: &str) -> io::Result<()> {
-    use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, symlinkat, unlinkat};
+    use rustix::fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, RawMode, fchmod, mkdirat, openat, renameat, statat, symlinkat, unlinkat,
+    };
     use std::ffi::OsStr;
 
     let dir_flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
@@ -42,13 +49,20 @@ pub(crate) fn put(root: &Path, path: &Path, content: Content<'_>, spare: &str) -
     }
     let written = match content {
         Content::Link(target) => symlinkat(target, &dir, spare).map_err(io::Error::from),
-        Content::File { from, executable } => {
+        Content::File { from, executable, private } => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            // What the user's umask leaves of it, as git does.
-            let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+            let run = |mode: RawMode| if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+            let only_ours = if private { 0o700 } else { 0o777 };
+            // As what it replaces, else what the user's umask leaves, as git does.
+            let before = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
+                .ok()
+                .filter(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+                .map(|found| Mode::from_raw_mode(run(found.st_mode & 0o777) & only_ours));
+            let mode = before.unwrap_or(Mode::from_raw_mode(run(0o666) & only_ours));
             openat(&dir, spare, flags, mode).map_err(io::Error::from).and_then(|file| {
                 let mut file = std::fs::File::from(file);
-                io::copy(from, &mut file).map(|_| ())
+                io::copy(from, &mut file)?;
+                before.map_or(Ok(()), |mode| fchmod(&file, mode).map_err(io::Error::from))
             })
         }
     };
@@ -97,9 +111,29 @@ mod tests {
         put(
             root,
             Path::new(path),
-            Content::File { from: &mut b"new".as_slice(), executable: path.ends_with('x') },
+            Content::File {
+                from: &mut b"new".as_slice(),
+                executable: path.ends_with('x'),
+                private: path.ends_with(".env"),
+            },
             ".s",
         )
+    }
+
+    #[test]
+    fn what_was_private_stays_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o777;
+        for (path, before, after) in
+            [(".env", None, 0o600), ("a.env", Some(0o644), 0o600), ("b", Some(0o640), 0o640), ("x", Some(0o600), 0o700)]
+        {
+            if let Some(before) = before {
+                fs::write(dir.path().join(path), "old").unwrap();
+                fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(before)).unwrap();
+            }
+            file(dir.path(), path).unwrap();
+            assert_eq!(mode(path), after, "{path}");
+        }
     }
 
     #[test]

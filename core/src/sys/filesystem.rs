@@ -127,17 +127,65 @@ pub(crate) fn may_run(found: &std::fs::Metadata) -> bool {
     }
 }
 
-/// Makes a file that can be run, in one step.
-pub(crate) fn make_program(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let _ = std::fs::remove_file(&new);
+/// Whether nobody but its owner may read or write it.
+pub(crate) fn is_private(found: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::mode(found) & 0o077 == 0;
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        false
+    }
+}
+
+/// Makes a file that can be run, in one step, by way of `spare` beside it. Where one is there already it is replaced, or it is
+/// an error (`AlreadyExists`).
+pub(crate) fn make_program(path: &Path, spare: &str, content: &[u8], replace: bool) -> std::io::Result<()> {
+    let spare = path.with_file_name(spare);
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o777);
-    std::io::Write::write_all(&mut options.open(&new)?, content)?;
-    std::fs::rename(&new, path)
+    let mut file = options.open(&spare)?;
+    let written = std::io::Write::write_all(&mut file, content);
+    drop(file);
+    let done = written.and_then(|()| if replace { std::fs::rename(&spare, path) } else { link(&spare, path) });
+    let _ = std::fs::remove_file(&spare);
+    done
+}
+
+/// Gives a file a further name, which nothing may have yet. On filesystems without such names it gets the new one only.
+fn link(path: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(path, to) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists && to.symlink_metadata().is_err() => {
+            std::fs::rename(path, to)
+        }
+        done => done,
+    }
+}
+
+/// Gives a file a further name, in a directory beside it: whatever leads from a link to its target still does.
+pub(crate) fn set_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if let Ok(target) = std::fs::read_link(path) {
+        let target = if target.is_absolute() { target } else { Path::new("..").join(target) };
+        return std::os::unix::fs::symlink(target, aside);
+    }
+    link(path, aside)
+}
+
+/// Puts what was set aside in its old place, in one step.
+pub(crate) fn put_again(aside: &Path, path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if let Some(target) = std::fs::read_link(aside).ok().and_then(|t| t.strip_prefix("..").map(Path::to_owned).ok()) {
+        let mut spare = aside.as_os_str().to_owned();
+        spare.push(".again");
+        let _ = std::fs::remove_file(&spare);
+        std::os::unix::fs::symlink(target, &spare)?;
+        std::fs::rename(&spare, path)?;
+        return std::fs::remove_file(aside);
+    }
+    std::fs::rename(aside, path)
 }
 
 /// Opens such a file to look at it.

@@ -328,6 +328,30 @@ fn what_is_too_large_is_left_out_and_old_snapshots_go() {
 }
 
 #[test]
+fn many_snapshots_of_one_agent_push_out_no_other_s() {
+    let store = TempStore::running();
+    let (dir, pd) = place(&store);
+    let only = {
+        fs::write(dir.join("b"), "an only copy").unwrap();
+        store.open_in("D", &dir).take_snapshot().unwrap()
+    };
+    let mut names = vec![only.name.clone()];
+    // The clock stands: the newest is the newest all the same.
+    for n in 0..52 {
+        fs::write(dir.join("b"), format!("work {n}")).unwrap();
+        names.insert(0, pd.take_snapshot().unwrap().name);
+    }
+    let listed = || pd.snapshots().unwrap().into_iter().map(|s| s.name).collect::<Vec<_>>();
+    assert_eq!(listed(), names);
+    store.clock().advance(2 * 24 * 3600 * 1000);
+    fs::write(dir.join("b"), "later").unwrap();
+    names.insert(0, pd.take_snapshot().unwrap().name);
+    names.drain(50..53);
+    assert_eq!(listed(), names);
+    assert_eq!(names[50], only.name);
+}
+
+#[test]
 fn conflicts_and_submodules_are_no_obstacle() {
     let store = TempStore::running();
     let (dir, pd) = place(&store);
@@ -343,10 +367,15 @@ fn conflicts_and_submodules_are_no_obstacle() {
     let merge = std::process::Command::new("git").args(["merge", "-q", "side"]).current_dir(&dir).output().unwrap();
     assert!(!merge.status.success());
     fs::write(dir.join("lib/loose"), "the submodule's own").unwrap();
+    fs::write(dir.join("b"), "staged").unwrap();
+    git(&dir, &["add", "b"]);
+    fs::write(dir.join("b"), "and on").unwrap();
     let (conflict, index) = (fs::read(dir.join("a")).unwrap(), fs::read(dir.join(".git/index")).unwrap());
     let snapshot = pd.take_snapshot().unwrap();
-    assert_eq!((snapshot.files, fs::read(dir.join(".git/index")).unwrap()), (1, index));
-    git(&dir, &["merge", "--abort"]);
+    assert_eq!((snapshot.files, fs::read(dir.join(".git/index")).unwrap()), (2, index));
+    assert_eq!(git(&dir, &["show", &format!("{}^2:b", snapshot.name)]), "staged");
+    assert_eq!(git(&dir, &["show", &format!("{}^2:a", snapshot.name)]), "main");
+    git(&dir, &["reset", "-q", "--hard"]);
     pd.restore_snapshot(&snapshot.name, &RestoreFiles::default()).unwrap();
     assert_eq!(fs::read(dir.join("a")).unwrap(), conflict);
     assert!(git(&dir, &["ls-tree", &snapshot.commit, "lib"]).starts_with("160000 commit "));

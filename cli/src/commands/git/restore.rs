@@ -61,6 +61,7 @@ pub(super) fn restore(args: Restore, app: &mut App) -> Outcome<Exit> {
     for path in &done.left_out {
         app.ui.warning(format_args!("{} is not in the snapshot: it was too large", escape(path)));
     }
+    staged(&done, app);
     if let Some(before) = &done.before {
         app.ui.status(format_args!("What was there before is in snapshot {}", before.short_name()));
     }
@@ -87,8 +88,20 @@ pub(super) fn show(args: Show, app: &mut App) -> Outcome<Exit> {
         Ok(())
     })?;
     left_out(&done.snapshot, app);
+    staged(&done, app);
     for id in &done.snapshot.kept {
         app.ui.note(format_args!("it keeps the commit {}", escape(id)));
     }
     Ok(DONE)
+}
+
+/// Says where what was staged is, which isn't put back.
+fn staged(done: &RestoredFiles, app: &mut App) {
+    let Some(first) = done.staged.first() else { return };
+    app.ui.note(format_args!(
+        "{} had been staged with other content, which is not put back",
+        files(done.staged.len() as u64)
+    ));
+    let path = escape(first).replace('\'', r"'\''");
+    app.ui.hint(format_args!("see it with git show '{}:{path}'", escape(&done.staged_in)));
 }

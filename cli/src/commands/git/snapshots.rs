@@ -61,6 +61,10 @@ pub(super) fn left_out(snapshot: &Snapshot, app: &mut App) {
     for path in &snapshot.left_out {
         app.ui.note(format_args!("{} is not in it: too large, too many, or a repository of its own", escape(path)));
     }
+    let more = snapshot.left_out_count.saturating_sub(snapshot.left_out.len() as u64);
+    if more > 0 {
+        app.ui.note(format_args!("nor are {} more", files(more)));
+    }
 }
 
 pub(super) fn files(count: u64) -> String {
