@@ -580,8 +580,9 @@ export interface Proof {
  * What kind of thing proves a life.
  *
  * - `instance`: An open handle of this library, by its locked file. Strong.
- * - `command`: A command that waits (`pd sub`, `pd with-lock`, `pd run`), by its locked file. Proves life while it
- *   runs; its end proves nothing.
+ * - `command`: A command that stays (`pd sub`, `pd with-lock`, `pd run`), by its locked file. Proves life while it
+ *   runs; its end proves nothing. One that only waits proves nothing where all strong proofs are lost: it was left
+ *   behind.
  * - `process`: A harness's process. Strong.
  * - `shell`: An interactive shell: its end proves death, its life proves little.
  */
@@ -830,8 +831,8 @@ export interface Overview {
   /** The newest file claims, oldest first. */
   claims: FileClaim[];
   /**
-   * Claims of different sessions that overlap, the newest last. Where very many lie close together, not every pair is
-   * compared.
+   * Claims of different sessions that overlap, the newest last. The newest 5,000 of all claims are compared, and where
+   * very many lie close together not every pair of them.
    */
   conflicts: ClaimOverlap[];
   /** Assigned ports. */
@@ -1160,6 +1161,10 @@ export interface RestoredFiles {
   failed: string[];
   /** Those among the asked for that the snapshot doesn't have, because they were too large. */
   leftOut: string[];
+  /** Files that had been staged with other content than they had: it is in the snapshot, and was not put back. */
+  staged: string[];
+  /** The commit that has what was staged, `refs/port-daddy/…^2`. */
+  stagedIn: string;
   /** What was there before, where something was overwritten by force. */
   before: Snapshot | null;
 }
@@ -1182,8 +1187,10 @@ export interface Snapshot {
   branch: string | null;
   /** How many files were uncommitted, and are in it. */
   files: number;
-  /** Files that are not in it, because they are too large or too many; at most 50. */
+  /** Files that are not in it, because they are too large or too many; at most 50 names. */
   leftOut: string[];
+  /** How many those are. */
+  leftOutCount: number;
   /** Commits that it keeps besides: stash entries, or what a branch had. */
   kept: string[];
 }

@@ -747,8 +747,8 @@ ProofKind = Literal["instance", "command", "process", "shell"]
 """What kind of thing proves a life.
 
 - `instance`: An open handle of this library, by its locked file. Strong.
-- `command`: A command that waits (`pd sub`, `pd with-lock`, `pd run`), by its locked file. Proves life while it runs;
-  its end proves nothing.
+- `command`: A command that stays (`pd sub`, `pd with-lock`, `pd run`), by its locked file. Proves life while it runs;
+  its end proves nothing. One that only waits proves nothing where all strong proofs are lost: it was left behind.
 - `process`: A harness's process. Strong.
 - `shell`: An interactive shell: its end proves death, its life proves little.
 """
@@ -1060,8 +1060,8 @@ class Overview(Record):
     claims: tuple[FileClaim, ...]
     """The newest file claims, oldest first."""
     conflicts: tuple[ClaimOverlap, ...]
-    """Claims of different sessions that overlap, the newest last. Where very many lie close together, not every pair is
-    compared.
+    """Claims of different sessions that overlap, the newest last. The newest 5,000 of all claims are compared, and
+    where very many lie close together not every pair of them.
     """
     ports: tuple[PortClaim, ...]
     """Assigned ports."""
@@ -1449,7 +1449,7 @@ class StartedSession(Record):
 class RestoredFiles(Record):
     """What became of the files of a snapshot, by path from the working tree's root."""
 
-    __slots__ = ("snapshot", "restored", "unchanged", "refused", "failed", "left_out", "before")
+    __slots__ = ("snapshot", "restored", "unchanged", "refused", "failed", "left_out", "staged", "staged_in", "before")
     _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("snapshot", "snapshot", ""),
         ("restored", "restored", ""),
@@ -1457,6 +1457,8 @@ class RestoredFiles(Record):
         ("refused", "refused", ""),
         ("failed", "failed", ""),
         ("left_out", "left_out", ""),
+        ("staged", "staged", ""),
+        ("staged_in", "staged_in", ""),
         ("before", "before", ""),
     )
 
@@ -1472,6 +1474,10 @@ class RestoredFiles(Record):
     """What could not be written, and why."""
     left_out: tuple[str, ...]
     """Those among the asked for that the snapshot doesn't have, because they were too large."""
+    staged: tuple[str, ...]
+    """Files that had been staged with other content than they had: it is in the snapshot, and was not put back."""
+    staged_in: str
+    """The commit that has what was staged, `refs/port-daddy/…^2`."""
     before: Snapshot | None
     """What was there before, where something was overwritten by force."""
 
@@ -1479,7 +1485,19 @@ class RestoredFiles(Record):
 class Snapshot(Record):
     """The files of a working tree as they were, tracked and untracked, under a private ref."""
 
-    __slots__ = ("name", "commit", "at", "agent", "command", "worktree", "branch", "files", "left_out", "kept")
+    __slots__ = (
+        "name",
+        "commit",
+        "at",
+        "agent",
+        "command",
+        "worktree",
+        "branch",
+        "files",
+        "left_out",
+        "left_out_count",
+        "kept",
+    )
     _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("name", "name", ""),
         ("commit", "commit", ""),
@@ -1490,6 +1508,7 @@ class Snapshot(Record):
         ("branch", "branch", ""),
         ("files", "files", ""),
         ("left_out", "left_out", ""),
+        ("left_out_count", "left_out_count", ""),
         ("kept", "kept", ""),
     )
 
@@ -1510,7 +1529,9 @@ class Snapshot(Record):
     files: int
     """How many files were uncommitted, and are in it."""
     left_out: tuple[str, ...]
-    """Files that are not in it, because they are too large or too many; at most 50."""
+    """Files that are not in it, because they are too large or too many; at most 50 names."""
+    left_out_count: int
+    """How many those are."""
     kept: tuple[str, ...]
     """Commits that it keeps besides: stash entries, or what a branch had."""
 

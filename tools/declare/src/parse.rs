@@ -149,8 +149,12 @@ fn record(of: &Ident, fields: Fields, serde: &Serde) -> Result<Shape> {
     for field in fields.named {
         let rust = field.ident.as_ref().map(Ident::to_string).unwrap_or_default();
         let told = |e: String| format!("{rust}: {e}");
+        let serde = Serde::of(&field.attrs).map_err(told)?;
+        if serde.skip {
+            continue;
+        }
         let ty = ty(&field.ty).map_err(told)?;
-        let name = Serde::of(&field.attrs).map_err(told)?.rename.unwrap_or_else(|| rust.clone());
+        let name = serde.rename.unwrap_or_else(|| rust.clone());
         let required = ty == Ty::Text || REQUIRED.iter().any(|(t, field)| of == t && rust == *field);
         read.push(Field { name, docs: documentation(&field.attrs), ty, required, rust });
     }
@@ -250,6 +254,8 @@ struct Serde {
     tag: Option<String>,
     content: Option<String>,
     default: bool,
+    /// It is core's own.
+    skip: bool,
 }
 
 impl Serde {
@@ -265,6 +271,7 @@ impl Serde {
                     "tag" => serde.tag = Some(text()?),
                     "content" => serde.content = Some(text()?),
                     "default" => serde.default = true,
+                    "skip" => serde.skip = true,
                     "deny_unknown_fields" => {}
                     _ => return Err(meta.error(format!("the serde attribute {name} isn't known here"))),
                 }
@@ -397,8 +404,8 @@ mod tests {
             ),
             ("#[derive(Serialize)] pub struct Note(pub u8);", "Note: fields without names"),
             (
-                "#[derive(Serialize)] pub struct Note { #[serde(skip)] pub a: u8 }",
-                "Note: a: the serde attribute skip isn't known here",
+                "#[derive(Serialize)] pub struct Note { #[serde(flatten)] pub a: u8 }",
+                "Note: a: the serde attribute flatten isn't known here",
             ),
             (
                 "#[derive(Serialize)] pub enum Event { A(u8), B }",
