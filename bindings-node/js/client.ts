@@ -169,7 +169,8 @@ export class PortDaddy extends EventEmitter<PortDaddyEvents> {
 
   /**
    * Says goodbye: releases the locks that the agent holds from the shell, ends its active sessions as abandoned and
-   * releases their claims. A lock that a client holds stays. A later call by the agent brings it back.
+   * releases their claims; work that it has taken over is left for another. A lock that a client holds stays. A later call by the
+   * agent brings it back.
    *
    * Rejects with NO_AGENT, NOT_FOUND for an agent that never registered, STORE_*.
    */

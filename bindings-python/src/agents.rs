@@ -35,7 +35,8 @@ impl Client {
     }
 
     /// Says goodbye: releases the locks that the agent holds from the shell, ends its active sessions as abandoned and
-    /// releases their claims. A lock that a client holds stays. A later call by the agent brings it back.
+    /// releases their claims; work that it has taken over is left for another. A lock that a client holds stays. A later call by the
+    /// agent brings it back.
     ///
     /// Raises NoAgentError, NotFoundError for an agent that never registered, Store…Error.
     fn unregister_agent<'py>(slf: &Bound<'py, Self>) -> Reply<'py, Agent> {

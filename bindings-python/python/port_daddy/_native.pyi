@@ -143,7 +143,8 @@ class Client:
 
     def unregister_agent(self) -> Agent:
         """Says goodbye: releases the locks that the agent holds from the shell, ends its active sessions as abandoned
-        and releases their claims. A lock that a client holds stays. A later call by the agent brings it back.
+        and releases their claims; work that it has taken over is left for another. A lock that a client holds stays. A
+        later call by the agent brings it back.
 
         Raises NoAgentError, NotFoundError for an agent that never registered, Store…Error.
         """
@@ -681,7 +682,8 @@ class AsyncClient:
 
     def unregister_agent(self) -> Coroutine[Any, Any, Agent]:
         """Says goodbye: releases the locks that the agent holds from the shell, ends its active sessions as abandoned
-        and releases their claims. A lock that a client holds stays. A later call by the agent brings it back.
+        and releases their claims; work that it has taken over is left for another. A lock that a client holds stays. A
+        later call by the agent brings it back.
 
         Raises NoAgentError, NotFoundError for an agent that never registered, Store…Error.
         """

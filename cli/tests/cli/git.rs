@@ -332,7 +332,7 @@ fn a_hostile_repository_s_programs_are_not_run() {
     // Newer than any index: git compares them again whenever it writes one.
     for name in ["racy", "racy-p"] {
         place.write(name, "x");
-        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(70 * 365 * 24 * 3600);
+        let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(130 * 365 * 24 * 3600);
         fs::File::options().write(true).open(work.join(name)).unwrap().set_modified(later).unwrap();
     }
     git(&work, &["add", "-f", "a", "b", "racy", "racy-p"]);
