@@ -65,7 +65,11 @@ async def cancelled(task: asyncio.Future[Any]) -> None:
 # The same operations, with the same results.
 
 # What takes a block, begins a stream or ends a client is no call to the store by itself.
-NO_COROUTINES = {"session", "subscribe", "follow_notes", "follow_activity", "lock", "with_lock", "take_notices"}
+NO_COROUTINES = {"session", "subscribe", "lock", "with_lock", "take_notices"} | {
+    "follow_activity",
+    "follow_inbox",
+    "follow_notes",
+}
 
 
 def operations(of: type) -> set[str]:
@@ -83,6 +87,7 @@ def test_every_operation_of_the_blocking_client_is_a_coroutine(store: Store) -> 
         "claim_files": ("f",),
         "clear_channel": ("x",),
         "extend_lock": ("m", 1),
+        "inbox_shown": (1,),
         "lock_info": ("m",),
         "note": ("x",),
         "publish": ("x", 1),
@@ -92,6 +97,7 @@ def test_every_operation_of_the_blocking_client_is_a_coroutine(store: Store) -> 
         "salvage_claim": ("b",),
         "salvage_complete": ("b",),
         "salvage_dismiss": ("b",),
+        "send": ("a", "x"),
         "set_phase": ("x",),
         "start_session": ("x",),
         "unlock": ("m",),
