@@ -7,9 +7,9 @@ PYTHON ?= python3
 VENV = bindings-python/.venv
 VENV_READY = $(VENV)/.ready
 PACKAGE = bindings-python/python/port_daddy
-# The same packages each time, so that they are built once.
-FAULTS = env RUSTFLAGS='--cfg portdaddy_faults' $(CARGO)
-FAULTY = --locked --target-dir target/faults -p portdaddy-core -p port-daddy
+# Other programs of the same sources: only the workspace's own packages are compiled again.
+FAULTS = env RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/tools/with-faults' CARGO_BUILD_BUILD_DIR='$(CURDIR)/target' $(CARGO)
+FAULTY = --locked --target-dir target/faults --workspace
 
 .PHONY: help demo test test-rust test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-mcp test-examples fuzz lint lint-python bench build install docs types npm wheel clean
 
@@ -40,7 +40,7 @@ test-rust:
 # The same library, built so that it stops or dies where a test says.
 test-faults:
 	$(FAULTS) build $(FAULTY) --example second_copy
-	$(FAULTS) test $(FAULTY) --test runner -- faults::
+	SECOND_COPY='$(CURDIR)/target/faults/debug/examples/libsecond_copy.so' $(FAULTS) test $(FAULTY) --test runner -- faults::
 
 # Nobody looks unless woken: what only the tick would make good fails or hangs here.
 test-no-tick:
@@ -48,7 +48,7 @@ test-no-tick:
 
 # What the storm's processes are: Rust and `pd` with faults, and the other faces as users get them.
 storm-faces: npm wheel
-	$(FAULTS) build -q $(FAULTY) -p portdaddy-storm
+	$(FAULTS) build -q $(FAULTY) --bin storm --bin pd
 	rm -rf target/storm
 	mkdir -p target/storm/node_modules
 	cp -R target/npm/port-daddy target/npm/port-daddy-*/ target/storm/node_modules/

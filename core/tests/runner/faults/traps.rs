@@ -84,9 +84,8 @@ fn child() {
 
 /// Writes with one copy of the library, and meanwhile loads another, which opens the file and closes it.
 fn load_a_copy(role: &Role) {
-    let exe = std::env::current_exe().unwrap();
-    let library = exe.parent().unwrap().with_file_name("examples").join("libsecond_copy.so");
-    assert!(library.exists(), "{} is missing: `make test-faults` builds it", library.display());
+    let library = std::env::var_os("SECOND_COPY").expect("`make test-faults` builds it, and says here where it is");
+    let library = PathBuf::from(library);
     let (library, db) = [&library, &role.db].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap()).into();
     // SAFETY: the library is ours, and its functions are as `tests/second_copy` has them. It keeps its own SQLite to itself.
     let [opens, looks] = [c"second_copy_opens", c"second_copy_looks"].map(|name| unsafe {
