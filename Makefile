@@ -7,11 +7,12 @@ PYTHON ?= python3
 VENV = bindings-python/.venv
 VENV_READY = $(VENV)/.ready
 PACKAGE = bindings-python/python/port_daddy
-# Other programs of the same sources: only the workspace's own packages are compiled again.
-FAULTS = env RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/tools/with-faults' CARGO_BUILD_BUILD_DIR='$(CURDIR)/target' $(CARGO)
+# Other programs of the same sources: only the workspace's own packages are compiled again. A test loads SECOND_COPY.
+FAULTS = env RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/tools/with-faults' CARGO_BUILD_BUILD_DIR='$(CURDIR)/target' \
+	SECOND_COPY='$(CURDIR)/target/faults/debug/examples/libsecond_copy.so' $(CARGO)
 FAULTY = --locked --target-dir target/faults --workspace
 
-.PHONY: help demo test test-rust test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-mcp test-examples fuzz lint lint-python bench build install docs types npm wheel clean
+.PHONY: help demo test test-rust second-copy test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-mcp test-examples fuzz lint lint-python bench build debug install docs types npm wheel clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
@@ -29,6 +30,10 @@ help:
 build:
 	$(CARGO) build --release --locked -p port-daddy -p payment-day-agent
 
+# What writes and checks generated files, and the program that they are of.
+debug:
+	$(CARGO) build --workspace --locked --bin pd --bin declare
+
 demo: build
 	PD=$(PD) examples/payment-day.sh
 
@@ -37,13 +42,15 @@ test: test-rust test-faults test-no-tick test-node test-python test-mcp test-exa
 test-rust:
 	$(CARGO) test --workspace --locked
 
-# The same library, built so that it stops or dies where a test says.
-test-faults:
+second-copy:
 	$(FAULTS) build $(FAULTY) --example second_copy
-	SECOND_COPY='$(CURDIR)/target/faults/debug/examples/libsecond_copy.so' $(FAULTS) test $(FAULTY) --test runner -- faults::
+
+# The same library, built so that it stops or dies where a test says.
+test-faults: second-copy
+	$(FAULTS) test $(FAULTY) --test runner -- faults::
 
 # Nobody looks unless woken: what only the tick would make good fails or hangs here.
-test-no-tick:
+test-no-tick: second-copy
 	PORT_DADDY_BROKEN=tick $(FAULTS) test $(FAULTY) --test runner --test cli
 
 # What the storm's processes are: Rust and `pd` with faults, and the other faces as users get them.
@@ -78,8 +85,7 @@ test-python: wheel
 	tests/same-names
 
 # The MCP server, by a client of another hand: the official SDK for Python.
-test-mcp: $(VENV_READY)
-	$(CARGO) build --locked -p port-daddy
+test-mcp: $(VENV_READY) debug
 	PD=$(CURDIR)/target/debug/pd $(VENV)/bin/python -m pytest -q tests/mcp
 
 # The examples run as users run them: with the released program, the wheel and the npm packages, installed in empty places.
@@ -91,24 +97,24 @@ FUZZ_SECONDS ?= 60
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh
 
-lint: $(NODE_MODULES) lint-python
+lint: $(NODE_MODULES) debug lint-python
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	fuzz/run.sh check
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
-	$(CARGO) run -q --locked -p port-daddy --bin pd -- reference | diff docs/cli.md -
-	$(CARGO) run -q --locked -p declare -- typescript | diff bindings-node/js/types.ts -
-	$(CARGO) run -q --locked -p declare -- check-docs bindings-node/js/client.ts
+	target/debug/pd reference | diff docs/cli.md -
+	target/debug/declare typescript | diff bindings-node/js/types.ts -
+	target/debug/declare check-docs bindings-node/js/client.ts
 	cd bindings-node && node_modules/.bin/tsc -p . --noEmit
 	$(CARGO) package -p portdaddy-core --locked --allow-dirty --no-verify --list >/dev/null
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo 'cargo-deny is not installed: licences were not checked'; fi
 
-lint-python: $(VENV_READY)
-	$(CARGO) run -q --locked -p declare -- python-types | diff $(PACKAGE)/_types.py -
-	$(CARGO) run -q --locked -p declare -- python-errors | diff $(PACKAGE)/_errors.py -
-	$(CARGO) run -q --locked -p declare -- python-stub | diff $(PACKAGE)/_native.pyi -
-	$(CARGO) run -q --locked -p declare -- python-docs
+lint-python: $(VENV_READY) debug
+	target/debug/declare python-types | diff $(PACKAGE)/_types.py -
+	target/debug/declare python-errors | diff $(PACKAGE)/_errors.py -
+	target/debug/declare python-stub | diff $(PACKAGE)/_native.pyi -
+	target/debug/declare python-docs
 	cd bindings-python && .venv/bin/mypy
 	cd bindings-python && .venv/bin/ruff check -q . && .venv/bin/ruff format -q --check .
 
@@ -124,8 +130,8 @@ docs: build
 $(NODE_MODULES): bindings-node/package-lock.json bindings-node/package.json
 	cd bindings-node && npm ci --no-audit --no-fund
 
-npm: $(NODE_MODULES)
-	$(CARGO) build --release --locked -p port-daddy-node -p port-daddy
+npm: $(NODE_MODULES) build
+	$(CARGO) build --release --locked -p port-daddy-node
 	rm -rf bindings-node/dist
 	cd bindings-node && node_modules/.bin/tsc -p .
 	node bindings-node/build.mjs
@@ -137,8 +143,7 @@ $(VENV_READY): bindings-python/requirements.txt
 	touch $@
 
 # The wheel brings `pd` along, as a script. Its debugging symbols stay here.
-wheel: $(VENV_READY)
-	$(CARGO) build --release --locked -p port-daddy
+wheel: $(VENV_READY) build
 	rm -rf target/wheel bindings-python/port_daddy.data
 	mkdir -p bindings-python/port_daddy.data/scripts
 	cp $(PD) bindings-python/port_daddy.data/scripts/pd
@@ -146,11 +151,11 @@ wheel: $(VENV_READY)
 	chmod +x bindings-python/port_daddy.data/scripts/port-daddy
 	cd bindings-python && .venv/bin/maturin build -q --release --locked --out ../target/wheel
 
-types:
-	$(CARGO) run -q --locked -p declare -- typescript > target/types && cp target/types bindings-node/js/types.ts
-	$(CARGO) run -q --locked -p declare -- python-types > target/types && cp target/types $(PACKAGE)/_types.py
-	$(CARGO) run -q --locked -p declare -- python-errors > target/types && cp target/types $(PACKAGE)/_errors.py
-	$(CARGO) run -q --locked -p declare -- python-stub > target/types && cp target/types $(PACKAGE)/_native.pyi
+types: debug
+	target/debug/declare typescript > target/types && cp target/types bindings-node/js/types.ts
+	target/debug/declare python-types > target/types && cp target/types $(PACKAGE)/_types.py
+	target/debug/declare python-errors > target/types && cp target/types $(PACKAGE)/_errors.py
+	target/debug/declare python-stub > target/types && cp target/types $(PACKAGE)/_native.pyi
 
 install:
 	$(CARGO) install --locked --path cli

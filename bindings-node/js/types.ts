@@ -19,7 +19,7 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
  * - `PORTS_EXHAUSTED`: The range has no port left.
  * - `INBOX_FULL`: The recipient has left too many messages unread.
  * - `NOT_SALVAGEABLE`: The agent's work was already claimed by another, or it isn't dead.
- * - `OWNER_GONE`: Nobody is left who could send what was waited for.
+ * - `OWNER_GONE`: Nobody is left who could send what was waited for, or the agent it was for is gone.
  * - `TIMEOUT`: The time given ran out.
  * - `DEADLOCK`: Waiting would close a cycle; the cycle is in `cycle`.
  * - `CANCELLED`: The caller cancelled the wait.
@@ -320,25 +320,6 @@ export interface ClaimList {
   elsewhere: number;
 }
 
-/** Two claims of different sessions that overlap. */
-export interface ClaimOverlap {
-  /** The older claim. */
-  first: FileClaim;
-  /** How its agent is doing. A dead agent's claim blocks nobody. */
-  firstState: AgentState;
-  /** The newer claim. */
-  second: FileClaim;
-  /** How its agent is doing. */
-  secondState: AgentState;
-  /**
-   * A path that both match, relative to the root of the newer one where it lies there; whether it exists is not looked
-   * at.
-   */
-  witness: string;
-  /** False where they stand in different working trees or clones: a merge ahead, not an overwrite. */
-  sameWorktree: boolean;
-}
-
 /** What became of the patterns of one call. */
 export interface ClaimedFiles {
   /** The session that claims. */
@@ -413,18 +394,6 @@ export interface Ownership {
   owners: Owner[];
 }
 
-/** What became of a repository's pre-commit hook. */
-export interface GitHook {
-  /** The hook's file. */
-  path: string;
-  /** Whether ours is there now. */
-  installed: boolean;
-  /** Whether anything was changed. */
-  changed: boolean;
-  /** The hook that was there before, which ours runs first. */
-  runsFirst: string | null;
-}
-
 /** The work in a working tree that is in no remote repository, as git shows it at this moment. */
 export interface WorkLeft {
   /** The working tree's root. */
@@ -454,62 +423,6 @@ export interface LineRange {
   first: number;
   /** The last line, which belongs to the range. */
   last: number;
-}
-
-/** What a commit would hold. */
-export interface CommitCheck {
-  /** Staged files that another agent wrote last. */
-  ofOthers: StagedByOther[];
-  /** The other staged files, from the working tree's root. */
-  rest: string[];
-}
-
-/** What a shell command would do to the work of others. */
-export interface Danger {
-  /** The git command, `git reset --hard`. */
-  command: string;
-  /** Whether it destroys or takes away. False where it puts others' work into a commit. */
-  destroys: boolean;
-  /** Who else is at work there. */
-  peers: Peer[];
-  /** All that could be lost, as it was before. */
-  snapshot: Snapshot | null;
-  /**
-   * What would happen to whose work and how to bring it back, in at most 600 characters. It quotes what others wrote.
-   */
-  text: string;
-}
-
-/** Another agent with a session in the same working tree, or repository. */
-export interface Peer {
-  /** Its agent. */
-  agent: string;
-  /** The agent's name for people, else its id. */
-  agentName: string;
-  /** The session. */
-  session: string;
-  /** What the session is for. */
-  purpose: string;
-  /** How the agent is doing. */
-  state: AgentState;
-  /** Whether it works in the same working tree. */
-  sameWorktree: boolean;
-  /** Files in danger that it wrote last or has claimed, from the working tree's root; at most 50. */
-  files: string[];
-}
-
-/** A staged file that another agent wrote last. */
-export interface StagedByOther {
-  /** From the working tree's root. */
-  path: string;
-  /** Who wrote it last. */
-  agent: string;
-  /** The agent's name for people, else its id. */
-  agentName: string;
-  /** How the agent is doing. */
-  state: AgentState;
-  /** When it was written, in milliseconds since 1970. */
-  atMs: number;
 }
 
 /** A message to one agent. */
@@ -728,24 +641,6 @@ export interface Published {
   waiting: number;
 }
 
-/** The newest message of a channel, as one is told of it who didn't ask. */
-export interface Signal {
-  /** Its place in the order of commits. */
-  seq: number;
-  /** Its channel. */
-  channel: string;
-  /** The beginning of its payload, JSON. */
-  payload: string;
-  /** Whether that is all of it. */
-  whole: boolean;
-  /** Who sent it, if an agent did. */
-  agent: string | null;
-  /** The sender's name for people, else its id. */
-  agentName: string | null;
-  /** When, in milliseconds since 1970. */
-  atMs: number;
-}
-
 /** What to write. */
 export interface NewNote {
   /** 1 byte to 1 MiB. */
@@ -812,59 +707,6 @@ export interface WrittenNote {
   note: Note;
   /** Whether a session was opened for it, the agent having none. */
   openedSession: boolean;
-}
-
-/** What everybody does, at one moment. */
-export interface Overview {
-  /** When it was read, in milliseconds since 1970. */
-  atMs: number;
-  /** Counts of the whole, whatever the scope. */
-  status: Status;
-  /** How many there are of what is listed here, listed or not. */
-  totals: OverviewTotals;
-  /** Agents that haven't left: alive ones first, then by their last sign of life. */
-  agents: Agent[];
-  /** The newest active sessions, oldest first. */
-  sessions: Session[];
-  /** Held locks with who waits for them, in the order of their names. */
-  locks: LockInfo[];
-  /** The newest file claims, oldest first. */
-  claims: FileClaim[];
-  /**
-   * Claims of different sessions that overlap, the newest last. The newest 5,000 of all claims are compared, and where
-   * very many lie close together not every pair of them.
-   */
-  conflicts: ClaimOverlap[];
-  /** Assigned ports. */
-  ports: PortClaim[];
-  /** The newest of what was done, oldest first. Among very many entries of other scopes, not all are looked at. */
-  activity: Activity[];
-  /** The newest notes, oldest first. */
-  notes: Note[];
-}
-
-/** What to look at. */
-export interface OverviewFilter {
-  /** Every scope's, not only the caller's. */
-  all?: boolean;
-  /** At most so many rows of each kind, up to 1,000; without it 100. */
-  limit?: number | null;
-}
-
-/** How many there are of each kind. */
-export interface OverviewTotals {
-  /** Agents that haven't left. */
-  agents: number;
-  /** Active sessions. */
-  sessions: number;
-  /** Locks held. */
-  locks: number;
-  /** File claims. */
-  claims: number;
-  /** Overlaps of claims that were found. */
-  conflicts: number;
-  /** Ports assigned. */
-  ports: number;
 }
 
 /** A port to claim. */
@@ -1135,64 +977,6 @@ export interface StartedSession {
   conflicts: Conflict[];
   /** Overlaps with the claims of dead agents, which block nothing: their work can be salvaged. */
   deadOverlaps: Conflict[];
-}
-
-/** Which files of a snapshot to put back, and how. */
-export interface RestoreFiles {
-  /** Files and directories, relative to the handle's directory; none for all. */
-  paths?: readonly string[];
-  /** Overwrites what was changed since, after taking a snapshot of it. */
-  force?: boolean;
-  /** Only tells what would be done. */
-  dryRun?: boolean;
-}
-
-/** What became of the files of a snapshot, by path from the working tree's root. */
-export interface RestoredFiles {
-  /** The snapshot. */
-  snapshot: Snapshot;
-  /** Put back, or with `dryRun` what would be. */
-  restored: string[];
-  /** What is already as it was. */
-  unchanged: string[];
-  /** Changed since, and committed nowhere: not overwritten. Where there are some, nothing was put back. */
-  refused: string[];
-  /** What could not be written, and why. */
-  failed: string[];
-  /** Those among the asked for that the snapshot doesn't have, because they were too large. */
-  leftOut: string[];
-  /** Files that had been staged with other content than they had: it is in the snapshot, and was not put back. */
-  staged: string[];
-  /** The commit that has what was staged, `refs/port-daddy/…^2`. */
-  stagedIn: string;
-  /** What was there before, where something was overwritten by force. */
-  before: Snapshot | null;
-}
-
-/** The files of a working tree as they were, tracked and untracked, under a private ref. */
-export interface Snapshot {
-  /** The ref, `refs/port-daddy/…`. */
-  name: string;
-  /** The commit that it points at. */
-  commit: string;
-  /** When it was taken, in milliseconds since 1970. */
-  atMs: number;
-  /** For whom it was taken: whose command was about to run. */
-  agent: string | null;
-  /** The command before which it was taken; none for one that was asked for. */
-  command: string | null;
-  /** The working tree. */
-  worktree: string;
-  /** The branch that was checked out, unless HEAD was detached. */
-  branch: string | null;
-  /** How many files were uncommitted, and are in it. */
-  files: number;
-  /** Files that are not in it, because they are too large or too many; at most 50 names. */
-  leftOut: string[];
-  /** How many those are. */
-  leftOutCount: number;
-  /** Commits that it keeps besides: stash entries, or what a branch had. */
-  kept: string[];
 }
 
 /** How many agents do how. Those that said goodbye aren't counted. */

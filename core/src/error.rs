@@ -82,7 +82,7 @@ kinds! {
     InboxFull = "INBOX_FULL", No;
     /// The agent's work was already claimed by another, or it isn't dead.
     NotSalvageable = "NOT_SALVAGEABLE", No;
-    /// Nobody is left who could send what was waited for.
+    /// Nobody is left who could send what was waited for, or the agent it was for is gone.
     OwnerGone = "OWNER_GONE", No;
     /// The time given ran out.
     Timeout = "TIMEOUT", TimedOut;
@@ -285,6 +285,11 @@ impl From<rusqlite::Error> for Error {
                 ErrorKind::StoreReadOnly,
                 "the database can't be written",
                 "make the file and its directory writable, or name another with PORT_DADDY_DB or --db",
+            ),
+            Some(C::CannotOpen) if crate::sys::out_of_descriptors() => (
+                ErrorKind::StoreIo,
+                "the database can't be opened: too many files are open",
+                "close files or handles in this process, or allow it more (ulimit -n)",
             ),
             Some(C::PermissionDenied | C::CannotOpen | C::AuthorizationForStatementDenied) => (
                 ErrorKind::StorePermission,

@@ -31,6 +31,9 @@ const BROKEN: [(&str, &str, &[&str]); 16] = [
     ("waiter", "who dies waiting stays in the queue", &["leftovers", "hand-over"]),
 ];
 
+/// What shows only to one who lives to give up: it is looked for without a kill.
+const QUIET: [&str; 1] = ["wake,tick"];
+
 /// Some show only where chance has it.
 const TRIES: u32 = 10;
 
@@ -74,7 +77,7 @@ fn prove(args: &Args, broken: &str, checkers: &[&str]) -> Result<Option<String>,
             seed: None,
             pd: args.pd.clone(),
             faces: PathBuf::from("none"),
-            blow_ms: 100,
+            blow_ms: if QUIET.contains(&broken) { 0 } else { 100 },
             no_stops: true,
             bound_ms: 1_000,
             patience_ms: 3_000,

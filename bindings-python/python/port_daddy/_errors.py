@@ -88,7 +88,7 @@ class NotSalvageableError(PortDaddyError):
 
 
 class OwnerGoneError(PortDaddyError):
-    """Nobody is left who could send what was waited for."""
+    """Nobody is left who could send what was waited for, or the agent it was for is gone."""
 
     code: ClassVar[ErrorCode] = "OWNER_GONE"
 

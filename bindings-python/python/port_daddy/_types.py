@@ -59,7 +59,7 @@ ErrorCode = Literal[
 - `PORTS_EXHAUSTED`: The range has no port left.
 - `INBOX_FULL`: The recipient has left too many messages unread.
 - `NOT_SALVAGEABLE`: The agent's work was already claimed by another, or it isn't dead.
-- `OWNER_GONE`: Nobody is left who could send what was waited for.
+- `OWNER_GONE`: Nobody is left who could send what was waited for, or the agent it was for is gone.
 - `TIMEOUT`: The time given ran out.
 - `DEADLOCK`: Waiting would close a cycle; the cycle is in `cycle`.
 - `CANCELLED`: The caller cancelled the wait.
@@ -341,35 +341,6 @@ class ClaimList(Record):
     """How many of other scopes were left out."""
 
 
-class ClaimOverlap(Record):
-    """Two claims of different sessions that overlap."""
-
-    __slots__ = ("first", "first_state", "second", "second_state", "witness", "same_worktree")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("first", "first", ""),
-        ("first_state", "first_state", ""),
-        ("second", "second", ""),
-        ("second_state", "second_state", ""),
-        ("witness", "witness", ""),
-        ("same_worktree", "same_worktree", ""),
-    )
-
-    first: FileClaim
-    """The older claim."""
-    first_state: AgentState
-    """How its agent is doing. A dead agent's claim blocks nobody."""
-    second: FileClaim
-    """The newer claim."""
-    second_state: AgentState
-    """How its agent is doing."""
-    witness: str
-    """A path that both match, relative to the root of the newer one where it lies there; whether it exists is not
-    looked at.
-    """
-    same_worktree: bool
-    """False where they stand in different working trees or clones: a merge ahead, not an overwrite."""
-
-
 class ClaimedFiles(Record):
     """What became of the patterns of one call."""
 
@@ -493,27 +464,6 @@ class Ownership(Record):
     """Oldest claim first."""
 
 
-class GitHook(Record):
-    """What became of a repository's pre-commit hook."""
-
-    __slots__ = ("path", "installed", "changed", "runs_first")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("path", "path", ""),
-        ("installed", "installed", ""),
-        ("changed", "changed", ""),
-        ("runs_first", "runs_first", ""),
-    )
-
-    path: str
-    """The hook's file."""
-    installed: bool
-    """Whether ours is there now."""
-    changed: bool
-    """Whether anything was changed."""
-    runs_first: str | None
-    """The hook that was there before, which ours runs first."""
-
-
 class WorkLeft(Record):
     """The work in a working tree that is in no remote repository, as git shows it at this moment."""
 
@@ -559,97 +509,6 @@ class LineRange(Record):
     """The first line."""
     last: int
     """The last line, which belongs to the range."""
-
-
-class CommitCheck(Record):
-    """What a commit would hold."""
-
-    __slots__ = ("of_others", "rest")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (("of_others", "of_others", ""), ("rest", "rest", ""))
-
-    of_others: tuple[StagedByOther, ...]
-    """Staged files that another agent wrote last."""
-    rest: tuple[str, ...]
-    """The other staged files, from the working tree's root."""
-
-
-class Danger(Record):
-    """What a shell command would do to the work of others."""
-
-    __slots__ = ("command", "destroys", "peers", "snapshot", "text")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("command", "command", ""),
-        ("destroys", "destroys", ""),
-        ("peers", "peers", ""),
-        ("snapshot", "snapshot", ""),
-        ("text", "text", ""),
-    )
-
-    command: str
-    """The git command, `git reset --hard`."""
-    destroys: bool
-    """Whether it destroys or takes away. False where it puts others' work into a commit."""
-    peers: tuple[Peer, ...]
-    """Who else is at work there."""
-    snapshot: Snapshot | None
-    """All that could be lost, as it was before."""
-    text: str
-    """What would happen to whose work and how to bring it back, in at most 600 characters. It quotes what others wrote.
-    """
-
-
-class Peer(Record):
-    """Another agent with a session in the same working tree, or repository."""
-
-    __slots__ = ("agent", "agent_name", "session", "purpose", "state", "same_worktree", "files")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("agent", "agent", ""),
-        ("agent_name", "agent_name", ""),
-        ("session", "session", ""),
-        ("purpose", "purpose", ""),
-        ("state", "state", ""),
-        ("same_worktree", "same_worktree", ""),
-        ("files", "files", ""),
-    )
-
-    agent: str
-    """Its agent."""
-    agent_name: str
-    """The agent's name for people, else its id."""
-    session: str
-    """The session."""
-    purpose: str
-    """What the session is for."""
-    state: AgentState
-    """How the agent is doing."""
-    same_worktree: bool
-    """Whether it works in the same working tree."""
-    files: tuple[str, ...]
-    """Files in danger that it wrote last or has claimed, from the working tree's root; at most 50."""
-
-
-class StagedByOther(Record):
-    """A staged file that another agent wrote last."""
-
-    __slots__ = ("path", "agent", "agent_name", "state", "at")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("path", "path", ""),
-        ("agent", "agent", ""),
-        ("agent_name", "agent_name", ""),
-        ("state", "state", ""),
-        ("at_ms", "at", "moment"),
-    )
-
-    path: str
-    """From the working tree's root."""
-    agent: str
-    """Who wrote it last."""
-    agent_name: str
-    """The agent's name for people, else its id."""
-    state: AgentState
-    """How the agent is doing."""
-    at: datetime
-    """When it was written."""
 
 
 class DirectMessage(Record):
@@ -928,36 +787,6 @@ class Published(Record):
     """How many recorded waiters it concerned."""
 
 
-class Signal(Record):
-    """The newest message of a channel, as one is told of it who didn't ask."""
-
-    __slots__ = ("seq", "channel", "payload", "whole", "agent", "agent_name", "at")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("seq", "seq", ""),
-        ("channel", "channel", ""),
-        ("payload", "payload", ""),
-        ("whole", "whole", ""),
-        ("agent", "agent", ""),
-        ("agent_name", "agent_name", ""),
-        ("at_ms", "at", "moment"),
-    )
-
-    seq: int
-    """Its place in the order of commits."""
-    channel: str
-    """Its channel."""
-    payload: str
-    """The beginning of its payload, JSON."""
-    whole: bool
-    """Whether that is all of it."""
-    agent: str | None
-    """Who sent it, if an agent did."""
-    agent_name: str | None
-    """The sender's name for people, else its id."""
-    at: datetime
-    """When."""
-
-
 class Note(Record):
     """An entry of the journal."""
 
@@ -1013,89 +842,6 @@ class WrittenNote(Record):
     """The note."""
     opened_session: bool
     """Whether a session was opened for it, the agent having none."""
-
-
-class Overview(Record):
-    """What everybody does, at one moment."""
-
-    __slots__ = (
-        "at",
-        "status",
-        "totals",
-        "agents",
-        "sessions",
-        "locks",
-        "claims",
-        "conflicts",
-        "ports",
-        "activity",
-        "notes",
-    )
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("at_ms", "at", "moment"),
-        ("status", "status", ""),
-        ("totals", "totals", ""),
-        ("agents", "agents", ""),
-        ("sessions", "sessions", ""),
-        ("locks", "locks", ""),
-        ("claims", "claims", ""),
-        ("conflicts", "conflicts", ""),
-        ("ports", "ports", ""),
-        ("activity", "activity", ""),
-        ("notes", "notes", ""),
-    )
-
-    at: datetime
-    """When it was read."""
-    status: Status
-    """Counts of the whole, whatever the scope."""
-    totals: OverviewTotals
-    """How many there are of what is listed here, listed or not."""
-    agents: tuple[Agent, ...]
-    """Agents that haven't left: alive ones first, then by their last sign of life."""
-    sessions: tuple[Session, ...]
-    """The newest active sessions, oldest first."""
-    locks: tuple[LockInfo, ...]
-    """Held locks with who waits for them, in the order of their names."""
-    claims: tuple[FileClaim, ...]
-    """The newest file claims, oldest first."""
-    conflicts: tuple[ClaimOverlap, ...]
-    """Claims of different sessions that overlap, the newest last. The newest 5,000 of all claims are compared, and
-    where very many lie close together not every pair of them.
-    """
-    ports: tuple[PortClaim, ...]
-    """Assigned ports."""
-    activity: tuple[Activity, ...]
-    """The newest of what was done, oldest first. Among very many entries of other scopes, not all are looked at."""
-    notes: tuple[Note, ...]
-    """The newest notes, oldest first."""
-
-
-class OverviewTotals(Record):
-    """How many there are of each kind."""
-
-    __slots__ = ("agents", "sessions", "locks", "claims", "conflicts", "ports")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("agents", "agents", ""),
-        ("sessions", "sessions", ""),
-        ("locks", "locks", ""),
-        ("claims", "claims", ""),
-        ("conflicts", "conflicts", ""),
-        ("ports", "ports", ""),
-    )
-
-    agents: int
-    """Agents that haven't left."""
-    sessions: int
-    """Active sessions."""
-    locks: int
-    """Locks held."""
-    claims: int
-    """File claims."""
-    conflicts: int
-    """Overlaps of claims that were found."""
-    ports: int
-    """Ports assigned."""
 
 
 class PortClaim(Record):
@@ -1446,96 +1192,6 @@ class StartedSession(Record):
     """Overlaps with the claims of dead agents, which block nothing: their work can be salvaged."""
 
 
-class RestoredFiles(Record):
-    """What became of the files of a snapshot, by path from the working tree's root."""
-
-    __slots__ = ("snapshot", "restored", "unchanged", "refused", "failed", "left_out", "staged", "staged_in", "before")
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("snapshot", "snapshot", ""),
-        ("restored", "restored", ""),
-        ("unchanged", "unchanged", ""),
-        ("refused", "refused", ""),
-        ("failed", "failed", ""),
-        ("left_out", "left_out", ""),
-        ("staged", "staged", ""),
-        ("staged_in", "staged_in", ""),
-        ("before", "before", ""),
-    )
-
-    snapshot: Snapshot
-    """The snapshot."""
-    restored: tuple[str, ...]
-    """Put back, or with `dry_run` what would be."""
-    unchanged: tuple[str, ...]
-    """What is already as it was."""
-    refused: tuple[str, ...]
-    """Changed since, and committed nowhere: not overwritten. Where there are some, nothing was put back."""
-    failed: tuple[str, ...]
-    """What could not be written, and why."""
-    left_out: tuple[str, ...]
-    """Those among the asked for that the snapshot doesn't have, because they were too large."""
-    staged: tuple[str, ...]
-    """Files that had been staged with other content than they had: it is in the snapshot, and was not put back."""
-    staged_in: str
-    """The commit that has what was staged, `refs/port-daddy/…^2`."""
-    before: Snapshot | None
-    """What was there before, where something was overwritten by force."""
-
-
-class Snapshot(Record):
-    """The files of a working tree as they were, tracked and untracked, under a private ref."""
-
-    __slots__ = (
-        "name",
-        "commit",
-        "at",
-        "agent",
-        "command",
-        "worktree",
-        "branch",
-        "files",
-        "left_out",
-        "left_out_count",
-        "kept",
-    )
-    _wire: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("name", "name", ""),
-        ("commit", "commit", ""),
-        ("at_ms", "at", "moment"),
-        ("agent", "agent", ""),
-        ("command", "command", ""),
-        ("worktree", "worktree", ""),
-        ("branch", "branch", ""),
-        ("files", "files", ""),
-        ("left_out", "left_out", ""),
-        ("left_out_count", "left_out_count", ""),
-        ("kept", "kept", ""),
-    )
-
-    name: str
-    """The ref, `refs/port-daddy/…`."""
-    commit: str
-    """The commit that it points at."""
-    at: datetime
-    """When it was taken."""
-    agent: str | None
-    """For whom it was taken: whose command was about to run."""
-    command: str | None
-    """The command before which it was taken; none for one that was asked for."""
-    worktree: str
-    """The working tree."""
-    branch: str | None
-    """The branch that was checked out, unless HEAD was detached."""
-    files: int
-    """How many files were uncommitted, and are in it."""
-    left_out: tuple[str, ...]
-    """Files that are not in it, because they are too large or too many; at most 50 names."""
-    left_out_count: int
-    """How many those are."""
-    kept: tuple[str, ...]
-    """Commits that it keeps besides: stash entries, or what a branch had."""
-
-
 class AgentCounts(Record):
     """How many agents do how. Those that said goodbye aren't counted."""
 
@@ -1740,19 +1396,13 @@ __all__ = [
     "Source",
     "Check",
     "ClaimList",
-    "ClaimOverlap",
     "ClaimedFiles",
     "Conflict",
     "FileClaim",
     "Owner",
     "Ownership",
-    "GitHook",
     "WorkLeft",
     "LineRange",
-    "CommitCheck",
-    "Danger",
-    "Peer",
-    "StagedByOther",
     "DirectMessage",
     "Reach",
     "Sent",
@@ -1765,12 +1415,9 @@ __all__ = [
     "ChannelList",
     "Message",
     "Published",
-    "Signal",
     "Note",
     "NoteList",
     "WrittenNote",
-    "Overview",
-    "OverviewTotals",
     "PortClaim",
     "PortListener",
     "ServiceList",
@@ -1784,8 +1431,6 @@ __all__ = [
     "SessionList",
     "SessionStatus",
     "StartedSession",
-    "RestoredFiles",
-    "Snapshot",
     "AgentCounts",
     "Status",
     "Waiting",

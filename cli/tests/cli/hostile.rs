@@ -710,3 +710,15 @@ fn a_git_that_is_no_repository_holds_nobody_up() {
         assert_eq!(fs::read_dir(place.cwd()).unwrap().count(), before, "{what}");
     }
 }
+
+#[test]
+fn where_no_more_files_can_be_opened_it_is_not_the_permissions() {
+    let place = Place::new();
+    place.ok(&["note", "one"]);
+    let runs: Vec<Run> = (4..24).map(|most| place.sh(&format!("ulimit -n {most}; pd note two --json"))).collect();
+    let said = "too many files are open";
+    assert!(runs.iter().any(|run| run.stdout.contains(said)), "{}", runs[0].shown());
+    for run in runs {
+        assert!(run.exit == 0 || run.stdout.contains(said) || run.stderr.contains(said), "{}", run.shown());
+    }
+}

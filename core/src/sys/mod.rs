@@ -82,6 +82,18 @@ pub(crate) fn is_own_pid(pid: u32) -> bool {
     pid == current_pid()
 }
 
+/// Whether this process, or the machine, can open no further file. SQLite says only that it couldn't open one.
+#[cfg(unix)]
+pub(crate) fn out_of_descriptors() -> bool {
+    use rustix::io::Errno;
+    matches!(rustix::io::dup(std::io::stderr()), Err(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn out_of_descriptors() -> bool {
+    false
+}
+
 /// What an armed fault point does to this process: `stop` or `kill`. Anything else is a test's mistake.
 #[cfg(all(portdaddy_faults, unix))]
 pub(crate) fn fault(what: &str) {

@@ -10,7 +10,23 @@ use crate::model::{Field, Model, Shape, Ty, Type, Word};
 use crate::{Result, docs, read};
 
 /// Exported types that are `Serialize` but that no operation of a binding gives.
-const ONLY_RUST: &[&str] = &["Scope"];
+const ONLY_RUST: &[&str] = &[
+    "Scope",
+    // What the shell has besides: looking at all, git's safety, and what its hooks read.
+    "ClaimOverlap",
+    "CommitCheck",
+    "Danger",
+    "GitHook",
+    "Overview",
+    "OverviewFilter",
+    "OverviewTotals",
+    "Peer",
+    "RestoreFiles",
+    "RestoredFiles",
+    "Signal",
+    "Snapshot",
+    "StagedByOther",
+];
 
 /// Options without which the operation fails, besides all plain texts: none may be empty.
 const REQUIRED: &[(&str, &str)] = &[("ClaimFiles", "files")];

@@ -16,7 +16,7 @@ use crate::output::Outcome;
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
   pd git snapshots
-  pd git restore 20261126-091530-k3x7 src/cart.ts
+  pd git restore 20261126-091530-123k3x7 src/cart.ts
   pd git check -- git reset --hard")]
 pub(crate) struct Args {
     #[command(subcommand)]

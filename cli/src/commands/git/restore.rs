@@ -13,9 +13,9 @@ use crate::output::{Outcome, escape};
 /// back, the files are listed, and the exit code is 1. --force takes a snapshot of them first, and overwrites.
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
-  pd git restore 20261126-091530-k3x7
-  pd git restore 20261126-091530-k3x7 src/cart.ts docs --dry-run
-  pd git restore 20261126-091530-k3x7 --force")]
+  pd git restore 20261126-091530-123k3x7
+  pd git restore 20261126-091530-123k3x7 src/cart.ts docs --dry-run
+  pd git restore 20261126-091530-123k3x7 --force")]
 pub(super) struct Restore {
     /// The snapshot, or the beginning of its name
     #[arg(value_name = "NAME")]
@@ -34,7 +34,7 @@ pub(super) struct Restore {
 /// List a snapshot's files, and how they stand now
 #[derive(clap::Args)]
 #[command(after_help = "EXAMPLES:
-  pd git show 20261126-091530-k3x7")]
+  pd git show 20261126-091530-123k3x7")]
 pub(super) struct Show {
     /// The snapshot, or the beginning of its name
     #[arg(value_name = "NAME")]

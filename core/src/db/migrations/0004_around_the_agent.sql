@@ -7,7 +7,7 @@ CREATE TABLE seen_files (
     hash  TEXT NOT NULL,      -- of its content; '' where no file stood there
     seq   INTEGER NOT NULL,   -- when, in the order of commits
     at_ms INTEGER NOT NULL,
-    wrote INTEGER NOT NULL,   -- 1: this content is its own
+    wrote INTEGER NOT NULL,   -- 1: this content is its own; 2: another's, over what it had written
     PRIMARY KEY (path, agent)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX seen_files_by_age ON seen_files (at_ms);
@@ -15,7 +15,7 @@ CREATE INDEX seen_files_by_age ON seen_files (at_ms);
 -- What an agent was told by itself, so that it is told once.
 CREATE TABLE told (
     agent  TEXT NOT NULL,
-    what   TEXT NOT NULL,     -- a kind of news: 'signals', 'conflict' and a claim
+    what   TEXT NOT NULL,     -- a kind of news, and of what: 'signals SCOPE', 'conflict' and a claim
     seq    INTEGER NOT NULL,  -- up to here, in the order of commits
     digest TEXT NOT NULL,     -- of what it was told last
     at_ms  INTEGER NOT NULL,
