@@ -113,7 +113,12 @@ pub(crate) fn rename(tx: &Tx<'_>, ticket: i64, name: &str) -> Result<()> {
 
 /// Removes every wait of a handle that ends.
 pub(crate) fn remove_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
-    tx.prepare_cached("DELETE FROM waiters WHERE live = ?1")?.execute([live])?;
+    let mut statement = tx.prepare_cached("DELETE FROM waiters WHERE live = ?1 RETURNING kind, scope, name, ticket")?;
+    let removed: Vec<(String, i64, String, i64)> =
+        statement.query_map([live], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?.collect::<Result<_, _>>()?;
+    for (_, scope, name, ticket) in removed.iter().filter(|(kind, ..)| kind == Kind::Lock.as_str()) {
+        wake_next_after(tx, *scope, name, *ticket)?;
+    }
     Ok(())
 }
 
@@ -198,6 +203,39 @@ pub(crate) fn first_for_lock(tx: &Tx<'_>, scope: i64, name: &str) -> Result<Opti
         }
         remove(tx, waiter.ticket)?;
     }
+}
+
+/// The nearest living waiter for a lock before the one who has this ticket.
+pub(crate) fn living_before(
+    conn: &Connection,
+    liveness: &dyn life::Liveness,
+    (scope, name, ticket): (i64, &str, i64),
+) -> Result<Option<Waiter>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 AND ticket < ?3 ORDER BY ticket DESC"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    for waiter in statement.query_map((scope, name, ticket), row)? {
+        let waiter = waiter?;
+        if life::live_held(liveness, &waiter.live) {
+            return Ok(Some(waiter));
+        }
+    }
+    Ok(None)
+}
+
+/// Wakes the living waiter for a lock that comes after a ticket which is no more: whom it watched is gone, but hasn't died.
+pub(crate) fn wake_next_after(tx: &Tx<'_>, scope: i64, name: &str, ticket: i64) -> Result<()> {
+    let sql = "SELECT ticket, live FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 AND ticket > ?3 ORDER BY ticket";
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut later = statement.query((scope, name, ticket))?;
+    while let Some(r) = later.next()? {
+        if life::live_held(tx.liveness(), &r.get::<_, String>(1)?) {
+            tx.wake(Topic::ticket(r.get(0)?));
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Waiter> {

@@ -227,11 +227,14 @@ pub(crate) fn release_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
     rows.iter().try_for_each(|r| released(tx, r))
 }
 
-/// The tickets of those who wait for what a handle holds.
+/// The tickets of those who wait for what a handle holds, or behind it.
 pub(crate) fn next_after(conn: &Connection, live: &str) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(
         "SELECT w.ticket FROM locks l JOIN waiters w ON w.kind = 'lock' AND w.scope = l.scope AND w.name = l.name
-         WHERE l.live = ?1",
+         WHERE l.live = ?1
+         UNION
+         SELECT w.ticket FROM waiters b JOIN waiters w ON w.kind = 'lock' AND w.scope = b.scope AND w.name = b.name
+         WHERE b.live = ?1 AND b.kind = 'lock' AND b.ticket < w.ticket",
     )?;
     Ok(statement.query_map([live], |r| r.get(0))?.collect::<Result<_, _>>()?)
 }

@@ -1,13 +1,15 @@
 //! The wait of one who has taken a ticket: until it is granted the lock, gives up, or is cancelled.
 //!
 //! It sleeps on its own ticket's word and watches whatever the present holder lives by, so that a death wakes it at
-//! once. It alone looks after the end of the holder's lease. However the wait ends, nothing stays behind.
+//! once, and who comes before it: when a lock changes hands only the next in line is told, and whoever is next by a death
+//! learns from that death whom to watch. It alone looks after the end of the holder's lease. However the wait ends, nothing
+//! stays behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::grant::{Row, grant_to, load, settle, wake_first};
+use super::grant::{Row, grant_to, load, settle};
 use super::{LockOptions, info, later, lease_lost, timed_out};
 use crate::coordinator::Coordinator;
 use crate::db::{Durability, check_schema};
@@ -17,7 +19,7 @@ use crate::interrupt;
 use crate::life;
 use crate::sys::watch::DeathWatch;
 use crate::wait::{Sleeping, Woken};
-use crate::waiters;
+use crate::waiters::{self, Waiter};
 use crate::wake::Topic;
 
 /// How often a waiter looks by itself whether the holder is still there.
@@ -38,7 +40,7 @@ impl Queue<'_> {
     pub(super) async fn wait(mut self, sleeping: Sleeping, options: &LockOptions, to_agent: bool) -> Result<i64> {
         let inner = &self.coordinator.inner;
         let mut waiting = self.coordinator.waiting(sleeping, vec![Topic::ticket(self.ticket)], &options.wait)?;
-        let mut watched: Option<(i64, DeathWatch)> = None;
+        let mut watched: Option<((i64, Option<i64>), DeathWatch)> = None;
         let died = Arc::new(AtomicBool::new(false));
         let mut told = false;
         let token = loop {
@@ -75,8 +77,16 @@ impl Queue<'_> {
                     continue;
                 }
             }
-            if watched.as_ref().is_none_or(|(token, _)| *token != holder.token) {
-                watched = self.watch(&holder, &died)?.map(|w| (holder.token, w));
+            let queue = (self.scope, self.name, self.ticket);
+            let before = waiting.read(|conn| waiters::living_before(conn, liveness, queue))?;
+            let both = (holder.token, before.as_ref().map(|waiter| waiter.ticket));
+            if watched.as_ref().is_none_or(|(watched, _)| *watched != both) {
+                // A grant is told to who was next in line then. Where all before this one are dead, that may have been one of
+                // them: from now on it is this one, so what was granted until now is to be seen.
+                if before.is_none() && !self.still_held(holder.token)? {
+                    continue;
+                }
+                watched = self.watch(&holder, before.as_ref(), &died)?.map(|watch| (both, watch));
             }
             let lease =
                 holder.expires_awake_ms.map(|e| Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));
@@ -137,16 +147,17 @@ impl Queue<'_> {
         Ok(row.is_some_and(|r| r.token == token))
     }
 
-    /// Watches for the death of whatever the lock lives by.
-    fn watch(&self, holder: &Row, died: &Arc<AtomicBool>) -> Result<Option<DeathWatch>> {
+    /// Watches for the death of whatever the lock lives by, and of who comes before.
+    fn watch(&self, holder: &Row, before: Option<&Waiter>, died: &Arc<AtomicBool>) -> Result<Option<DeathWatch>> {
         let inner = &self.coordinator.inner;
-        let subjects = match &holder.live {
+        let mut subjects = match &holder.live {
             Some(name) => vec![inner.live_subject(name)],
             None => {
                 let now = inner.now()?;
                 inner.subjects(inner.db.read(|conn| life::proofs(conn, &holder.agent, now.boot))?)
             }
         };
+        subjects.extend(before.map(|waiter| inner.live_subject(&waiter.live)));
         if subjects.is_empty() {
             return Ok(None);
         }
@@ -174,7 +185,7 @@ impl Queue<'_> {
 fn leave(coordinator: &Coordinator, scope: i64, name: &str, ticket: i64) -> Result<Option<i64>> {
     coordinator.inner.db.write(Durability::Process, |tx| {
         waiters::remove(tx, ticket)?;
-        wake_first(tx, scope, name)?;
+        waiters::wake_next_after(tx, scope, name, ticket)?;
         Ok(load(tx, scope, name)?.filter(|r| r.ticket == Some(ticket)).map(|r| r.token))
     })
 }

@@ -380,6 +380,59 @@ fn a_waiter_killed_in_the_queue_is_passed_over() {
     token(&mut next);
 }
 
+/// Without a tick, whoever isn't told waits for ever.
+#[test]
+fn who_is_next_by_two_deaths_learns_of_both() {
+    const ME: &str = "locks::who_is_next_by_two_deaths_learns_of_both";
+    if let Some(role) = Role::of_this_process() {
+        return hold(&role, "m");
+    }
+    for leaves in ["nobody", "by a cancel", "with its handle"] {
+        for holder_first in [true, false] {
+            let store = TempStore::running();
+            let (pd, other, cancel) = (store.open("parent"), store.open("other"), Cancel::new());
+            let held = pd.lock("m", &now_or_never()).unwrap().unwrap();
+            let mut first = store.child(ME, "hold", "first");
+            until_waiting(&pd, "m", 1);
+            let mut second = store.child(ME, "hold", "second");
+            until_waiting(&pd, "m", 2);
+            let mut third = std::thread::scope(|scope| {
+                let leaver = (leaves != "nobody").then(|| {
+                    let wait = Wait { timeout: Some(LONG), cancel: Some(cancel.clone()) };
+                    let options = LockOptions { wait, ..LockOptions::default() };
+                    let other = &other;
+                    let leaver = scope.spawn(move || other.lock("m", &options).map(|_| ()).unwrap_err().kind());
+                    until_waiting(&pd, "m", 3);
+                    leaver
+                });
+                let third = store.child(ME, "hold", "third");
+                until_waiting(&pd, "m", if leaver.is_some() { 4 } else { 3 });
+                // By then it watches who comes before it.
+                std::thread::sleep(Duration::from_millis(100));
+                match leaves {
+                    "by a cancel" => cancel.cancel(),
+                    "with its handle" => other.close(),
+                    _ => {}
+                }
+                if let Some(leaver) = leaver {
+                    assert!(matches!(leaver.join().unwrap(), ErrorKind::Cancelled | ErrorKind::Closed));
+                }
+                third
+            });
+            first.stop();
+            second.stop();
+            held.release().unwrap();
+            assert_eq!(pd.lock_info("m").unwrap().unwrap().agent, "first");
+            let mut dying = [&mut first, &mut second];
+            if !holder_first {
+                dying.reverse();
+            }
+            dying.into_iter().for_each(Process::kill);
+            token(&mut third);
+        }
+    }
+}
+
 #[test]
 fn eight_processes_never_hold_it_together() {
     const ME: &str = "locks::eight_processes_never_hold_it_together";

@@ -10,7 +10,7 @@ use crate::model::{Field, Model, Shape, Ty, Type, Word};
 use crate::{Result, docs, read};
 
 /// Exported types that are `Serialize` but that no operation of a binding gives.
-const ONLY_RUST: &[&str] = &[
+pub(crate) const ONLY_RUST: &[&str] = &[
     "Scope",
     // What the shell has besides: looking at all, git's safety, and what its hooks read.
     "ClaimOverlap",
