@@ -12,7 +12,10 @@ FAULTS = env RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/tools/with-faults' CARGO_BUILD_B
 	SECOND_COPY='$(CURDIR)/target/faults/debug/examples/libsecond_copy.so' $(CARGO)
 FAULTY = --locked --target-dir target/faults --workspace
 
-.PHONY: help demo test test-rust second-copy test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-mcp test-examples fuzz lint lint-python bench build debug install docs types npm wheel clean
+# What is built is looked for where it is by default.
+unexport CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR CARGO_BUILD_TARGET
+
+.PHONY: help demo test test-rust second-copy test-faults test-no-tick storm storm-faces storm-proof test-node test-python test-mcp test-examples fuzz lint lint-python bench build debug declare install docs types npm wheel clean
 
 help:
 	@echo 'make demo     build what it needs and play a day of five agents'
@@ -30,9 +33,12 @@ help:
 build:
 	$(CARGO) build --release --locked -p port-daddy -p payment-day-agent
 
-# What writes and checks generated files, and the program that they are of.
+# Writes and checks generated files.
+declare:
+	$(CARGO) build --workspace --locked --bin declare
+
 debug:
-	$(CARGO) build --workspace --locked --bin pd --bin declare
+	$(CARGO) build --workspace --locked --bin pd
 
 demo: build
 	PD=$(PD) examples/payment-day.sh
@@ -97,7 +103,7 @@ FUZZ_SECONDS ?= 60
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh
 
-lint: $(NODE_MODULES) debug lint-python
+lint: $(NODE_MODULES) debug declare lint-python
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	fuzz/run.sh check
@@ -110,7 +116,7 @@ lint: $(NODE_MODULES) debug lint-python
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; \
 	else echo 'cargo-deny is not installed: licences were not checked'; fi
 
-lint-python: $(VENV_READY) debug
+lint-python: $(VENV_READY) declare
 	target/debug/declare python-types | diff $(PACKAGE)/_types.py -
 	target/debug/declare python-errors | diff $(PACKAGE)/_errors.py -
 	target/debug/declare python-stub | diff $(PACKAGE)/_native.pyi -
@@ -151,7 +157,7 @@ wheel: $(VENV_READY) build
 	chmod +x bindings-python/port_daddy.data/scripts/port-daddy
 	cd bindings-python && .venv/bin/maturin build -q --release --locked --out ../target/wheel
 
-types: debug
+types: declare
 	target/debug/declare typescript > target/types && cp target/types bindings-node/js/types.ts
 	target/debug/declare python-types > target/types && cp target/types $(PACKAGE)/_types.py
 	target/debug/declare python-errors > target/types && cp target/types $(PACKAGE)/_errors.py

@@ -368,6 +368,8 @@ impl Coordinator {
         let mut notice = None;
         let mut scope = None;
         let result = self.inner.db.write(durability, |tx| {
+            // What is written for a handle that ends is there when it withdraws, or never.
+            self.inner.check_open()?;
             let actor = self.inner.actor(tx, &mut notice)?;
             scope = Some(actor.scope);
             f(tx, &actor)

@@ -281,6 +281,8 @@ impl Coordinator {
     /// name two callers; `SECOND_COPY` where another copy of this library in the process has the file open; `STORE_*`
     /// where the file can't be used.
     pub fn open(options: Options) -> Result<Self> {
+        // Taken for another boot, this one would end every lease.
+        sys::learn_boot_id().map_err(|e| Error::io("reading", Path::new(sys::BOOT_ID), e))?;
         let Standing { cwd, caller, place, scope } = options.standing()?;
         let Options { db, face, around, clock, random, liveness, poll, .. } = options;
         let path = database_path(db, &around)?;
@@ -385,6 +387,8 @@ impl Inner {
     pub(crate) fn presence(&self) -> Result<String> {
         self.db.check_open()?;
         let mut live = self.live.lock();
+        // A handle that ends has let go of its file, and would never let go of another.
+        self.check_open()?;
         if let Some(file) = live.as_ref() {
             return Ok(file.name().to_owned());
         }
@@ -482,11 +486,9 @@ impl Inner {
             OURS.lock().remove(&name);
         } else {
             // The file stays, and is still this copy's: a command may have inherited its lock.
-            // And a process that lives on tells nobody of this death: those who wait for what is left look now.
-            let bereaved = self.db.read(|conn| crate::locks::next_after(conn, &name)).unwrap_or_default();
+            // And a process that lives on tells nobody of this death: whoever waits for anything looks now.
             file.abandon();
-            let agent = self.caller.agent.as_deref().map(|agent| Topic::of(&["agent", agent]));
-            bereaved.into_iter().map(Topic::ticket).chain(agent).for_each(|topic| self.db.wakes().wake(topic));
+            self.db.wakes().wake_all();
         }
         self.db.close();
         self.wake_own_waits();

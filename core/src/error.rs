@@ -211,9 +211,14 @@ impl Error {
             Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::StoreFull,
             _ => ErrorKind::StoreIo,
         };
+        let hint = if crate::sys::lacks_descriptors(&e) {
+            TOO_MANY_FILES
+        } else {
+            "check the path, or name another database with PORT_DADDY_DB or --db"
+        };
         Self::new(kind, format!("{doing} {} failed: {e}", path.display()))
             .with("path", path.display().to_string())
-            .hint("check the path, or name another database with PORT_DADDY_DB or --db")
+            .hint(hint)
             .caused_by(e)
     }
 
@@ -268,6 +273,9 @@ impl Serialize for Error {
     }
 }
 
+/// What helps where no further file can be opened.
+const TOO_MANY_FILES: &str = "close files or handles in this process, or allow it more (ulimit -n)";
+
 impl From<rusqlite::Error> for Error {
     /// What SQLite's own code means for the caller. The database's path is added by the door (`db`).
     fn from(e: rusqlite::Error) -> Self {
@@ -286,11 +294,9 @@ impl From<rusqlite::Error> for Error {
                 "the database can't be written",
                 "make the file and its directory writable, or name another with PORT_DADDY_DB or --db",
             ),
-            Some(C::CannotOpen) if crate::sys::out_of_descriptors() => (
-                ErrorKind::StoreIo,
-                "the database can't be opened: too many files are open",
-                "close files or handles in this process, or allow it more (ulimit -n)",
-            ),
+            Some(C::CannotOpen) if crate::sys::out_of_descriptors() => {
+                (ErrorKind::StoreIo, "the database can't be opened: too many files are open", TOO_MANY_FILES)
+            }
             Some(C::PermissionDenied | C::CannotOpen | C::AuthorizationForStatementDenied) => (
                 ErrorKind::StorePermission,
                 "the database can't be opened",

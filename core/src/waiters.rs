@@ -238,6 +238,18 @@ pub(crate) fn wake_next_after(tx: &Tx<'_>, scope: i64, name: &str, ticket: i64) 
     Ok(())
 }
 
+/// The tickets of all who wait for a lock.
+pub(crate) fn for_lock(conn: &Connection, scope: i64, name: &str) -> Result<Vec<i64>> {
+    let sql = "SELECT ticket FROM waiters WHERE kind = 'lock' AND scope = ?1 AND name = ?2 ORDER BY ticket";
+    Ok(conn.prepare_cached(sql)?.query_map((scope, name), |r| r.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Wakes all who wait for a lock, to look until when it is held.
+pub(crate) fn wake_all_for_lock(tx: &Tx<'_>, scope: i64, name: &str) -> Result<()> {
+    for_lock(tx, scope, name)?.into_iter().for_each(|ticket| tx.wake(Topic::ticket(ticket)));
+    Ok(())
+}
+
 fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Waiter> {
     let holds: String = r.get(6)?;
     Ok(Waiter {

@@ -712,13 +712,22 @@ fn a_git_that_is_no_repository_holds_nobody_up() {
 }
 
 #[test]
-fn where_no_more_files_can_be_opened_it_is_not_the_permissions() {
+fn where_no_more_files_can_be_opened_it_is_not_the_permissions_and_ends_nobody_s_lease() {
     let place = Place::new();
-    place.ok(&["note", "one"]);
-    let runs: Vec<Run> = (4..24).map(|most| place.sh(&format!("ulimit -n {most}; pd note two --json"))).collect();
+    place.ok(&["lock", "m", "--ttl", "1h", "--agent", "holder"]);
     let said = "too many files are open";
-    assert!(runs.iter().any(|run| run.stdout.contains(said)), "{}", runs[0].shown());
-    for run in runs {
-        assert!(run.exit == 0 || run.stdout.contains(said) || run.stderr.contains(said), "{}", run.shown());
+    let mut heard = false;
+    for most in 4..24 {
+        let note = place.sh(&format!("ulimit -n {most}; pd note two --json"));
+        let lock = place.sh(&format!("ulimit -n {most}; pd lock m --json"));
+        assert!(matches!(lock.exit, 1 | 6), "{most}: {}", lock.shown());
+        for run in [note, lock].iter().filter(|run| run.exit == 6) {
+            heard |= run.stdout.contains(said);
+            assert!(run.stdout.contains("ulimit -n"), "{most}: {}", run.shown());
+        }
     }
+    assert!(heard, "some limit is too low");
+    let lock: serde_json::Value = serde_json::from_str(&place.ok(&["locks", "--json"])).unwrap();
+    assert_eq!(lock["locks"][0]["agent"], "holder");
+    assert!(!place.ok(&["agents"]).contains("Dead"), "nobody has died");
 }

@@ -786,10 +786,12 @@ pub(crate) fn check_schema(conn: &Connection) -> Result<()> {
 /// This boot's number in the file, once somebody has written there since.
 pub(crate) fn known_boot(conn: &Connection) -> Result<Option<i64>> {
     use rusqlite::OptionalExtension;
-    Ok(conn
-        .prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?
-        .query_row([sys::boot_id()], |r| r.get(0))
-        .optional()?)
+    let id = sys::boot_id();
+    if id.is_empty() {
+        // Who can't tell doesn't guess: another boot would end every lease.
+        return Ok(conn.prepare_cached("SELECT max(boot) FROM boots")?.query_row([], |r| r.get(0))?);
+    }
+    Ok(conn.prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?.query_row([id], |r| r.get(0)).optional()?)
 }
 
 /// This boot's number in the file, recorded on the first write after a boot.

@@ -101,7 +101,11 @@ pub(super) fn grant_to(tx: &Tx<'_>, waiter: &Waiter, from: Option<&str>) -> Resu
     grant.insert(tx, waiter.scope, &waiter.name)?;
     waiters::remove(tx, waiter.ticket)?;
     tx.wake(Topic::ticket(waiter.ticket));
-    wake_first(tx, waiter.scope, &waiter.name)
+    match waiter.ttl_ms {
+        // A lease may end while all who are next are stopped.
+        Some(_) => waiters::wake_all_for_lock(tx, waiter.scope, &waiter.name),
+        None => wake_first(tx, waiter.scope, &waiter.name),
+    }
 }
 
 /// Wakes the first in the queue, to look whom it waits for now: it watches for that one's death.
@@ -225,18 +229,6 @@ pub(crate) fn release_all_of(tx: &Tx<'_>, live: &str) -> Result<()> {
     let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM locks WHERE live = ?1"))?;
     let rows: Vec<Row> = statement.query_map([live], row)?.collect::<Result<_, _>>()?;
     rows.iter().try_for_each(|r| released(tx, r))
-}
-
-/// The tickets of those who wait for what a handle holds, or behind it.
-pub(crate) fn next_after(conn: &Connection, live: &str) -> Result<Vec<i64>> {
-    let mut statement = conn.prepare_cached(
-        "SELECT w.ticket FROM locks l JOIN waiters w ON w.kind = 'lock' AND w.scope = l.scope AND w.name = l.name
-         WHERE l.live = ?1
-         UNION
-         SELECT w.ticket FROM waiters b JOIN waiters w ON w.kind = 'lock' AND w.scope = b.scope AND w.name = b.name
-         WHERE b.live = ?1 AND b.kind = 'lock' AND b.ticket < w.ticket",
-    )?;
-    Ok(statement.query_map([live], |r| r.get(0))?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn released(tx: &Tx<'_>, row: &Row) -> Result<()> {

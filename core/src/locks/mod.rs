@@ -40,8 +40,8 @@ use crate::wait::{Sleeping, Wait};
 use crate::waiters::{self, Kind, NewWaiter};
 
 use deadlock::{Newcomer, deadlock, find_cycle};
-use grant::{COLUMNS, Grant, Row, hand_over, load, row, settle, wake_first};
-pub(crate) use grant::{free_after_death, next_after, release_all_of, release_all_of_agent, settle_all, unsettled};
+use grant::{COLUMNS, Grant, Row, hand_over, load, row, settle};
+pub(crate) use grant::{free_after_death, release_all_of, release_all_of_agent, settle_all, unsettled};
 use queue::Queue;
 
 /// The longest lease: a year.
@@ -473,8 +473,8 @@ impl Coordinator {
             )?
             .execute((row.scope, name, ttl_ms, tx.now.awake_ms + ttl_ms, tx.now.boot))?;
             activity::record(tx, actor, "lock.extend", name, json!({"token": row.token, "ttl_ms": ttl_ms}))?;
-            // Whoever is next sleeps until the old end of the lease, which the new one may come before.
-            wake_first(tx, row.scope, name)?;
+            // Whoever waits sleeps until the old end of the lease, which the new one may come before.
+            waiters::wake_all_for_lock(tx, row.scope, name)?;
             let row = load(tx, row.scope, name)?.ok_or_else(|| Error::internal("an updated lock is gone"))?;
             info(tx, &row, tx.now, tx.liveness())
         })

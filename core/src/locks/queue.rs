@@ -2,8 +2,7 @@
 //!
 //! It sleeps on its own ticket's word and watches whatever the present holder lives by, so that a death wakes it at
 //! once, and who comes before it: when a lock changes hands only the next in line is told, and whoever is next by a death
-//! learns from that death whom to watch. It alone looks after the end of the holder's lease. However the wait ends, nothing
-//! stays behind.
+//! learns from that death whom to watch. All look after the end of a lease. However the wait ends, nothing stays behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +51,11 @@ impl Queue<'_> {
                 Ok((holder, queued))
             })?;
             if let Some(granted) = holder.as_ref().filter(|holder| is_mine(holder)) {
+                // Who granted it may have died before it could tell the others until when this one has it.
+                if options.ttl_ms.is_some() {
+                    let others = waiting.read(|conn| waiters::for_lock(conn, self.scope, self.name))?;
+                    others.into_iter().for_each(|ticket| inner.db.wakes().wake(Topic::ticket(ticket)));
+                }
                 break granted.token;
             }
             if !queued {
@@ -87,6 +91,11 @@ impl Queue<'_> {
                     continue;
                 }
                 watched = self.watch(&holder, before.as_ref(), &died)?.map(|watch| (both, watch));
+                // An agent whose proof was lost since it was looked at has nothing left to watch.
+                let agents = holder.live.is_none() && !void;
+                if agents && waiting.read(|conn| holder.is_void(conn, inner.now()?, liveness))? {
+                    continue;
+                }
             }
             let lease =
                 holder.expires_awake_ms.map(|e| Duration::from_millis((e - now.awake_ms).max(1).cast_unsigned()));

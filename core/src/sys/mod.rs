@@ -34,25 +34,49 @@ pub(crate) fn awake_ms() -> i64 {
     ANCHOR.get_or_init(std::time::Instant::now).elapsed().as_millis() as i64
 }
 
-/// A text that differs between two boots of the machine; empty where the platform has none.
+/// Where Linux tells which boot this is.
+pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+static BOOT: OnceLock<String> = OnceLock::new();
+
+/// A text that differs between two boots of the machine; empty where it can't be told.
 pub(crate) fn boot_id() -> String {
-    static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| crate::fault::boot_id().unwrap_or_else(read_boot_id)).clone()
+    let _ = learn_boot_id();
+    BOOT.get().cloned().unwrap_or_default()
+}
+
+/// Finds out which boot this is, once for all: later on the process may have no descriptor left to do so.
+///
+/// # Errors
+/// As reading it has. A platform, or a sandbox, that doesn't tell is none.
+pub(crate) fn learn_boot_id() -> std::io::Result<()> {
+    if BOOT.get().is_none() {
+        let id = match crate::fault::boot_id() {
+            Some(id) => id,
+            None => read_boot_id()?,
+        };
+        let _ = BOOT.set(id);
+    }
+    Ok(())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn read_boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|s| s.trim().to_owned()).unwrap_or_default()
+fn read_boot_id() -> std::io::Result<String> {
+    match std::fs::read_to_string(BOOT_ID) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(e) if lacks_descriptors(&e) => Err(e),
+        Err(_) => Ok(String::new()),
+    }
 }
 
 #[cfg(target_os = "macos")]
-fn read_boot_id() -> String {
-    apple::boot_session().unwrap_or_default()
+fn read_boot_id() -> std::io::Result<String> {
+    Ok(apple::boot_session().unwrap_or_default())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
-fn read_boot_id() -> String {
-    String::new()
+fn read_boot_id() -> std::io::Result<String> {
+    Ok(String::new())
 }
 
 /// The namespace in which this process's pids are counted; 0 where there is only one, or it can't be told.
@@ -83,14 +107,19 @@ pub(crate) fn is_own_pid(pid: u32) -> bool {
 }
 
 /// Whether this process, or the machine, can open no further file. SQLite says only that it couldn't open one.
-#[cfg(unix)]
 pub(crate) fn out_of_descriptors() -> bool {
+    std::fs::File::open("/").is_err_and(|e| lacks_descriptors(&e))
+}
+
+/// Whether something failed because this process, or the machine, can open no further file.
+#[cfg(unix)]
+pub(crate) fn lacks_descriptors(e: &std::io::Error) -> bool {
     use rustix::io::Errno;
-    matches!(rustix::io::dup(std::io::stderr()), Err(Errno::MFILE | Errno::NFILE))
+    matches!(Errno::from_io_error(e), Some(Errno::MFILE | Errno::NFILE))
 }
 
 #[cfg(not(unix))]
-pub(crate) fn out_of_descriptors() -> bool {
+pub(crate) fn lacks_descriptors(_: &std::io::Error) -> bool {
     false
 }
 

@@ -128,6 +128,48 @@ fn a_direct_message_whose_sender_dies_is_there_whole_or_not_at_all() {
     });
 }
 
+/// Without a tick, whoever knows no lease's end sleeps beyond it.
+#[test]
+fn of_a_lease_that_is_handed_on_by_one_who_dies_before_the_wake_all_learn() {
+    const ME: &str = "faults::of_a_lease_that_is_handed_on_by_one_who_dies_before_the_wake_all_learn";
+    if let Some(role) = Role::of_this_process() {
+        let ttl_ms = (role.name == "lease").then_some(200);
+        let pd = role.open();
+        let options = LockOptions { ttl_ms, wait: Wait::at_most(LONG), ..LockOptions::default() };
+        let lock = pd.lock("m", &options).unwrap().unwrap();
+        role.say("granted");
+        if role.name == "pass" {
+            lock.release().unwrap();
+        }
+        role.barrier();
+        return;
+    }
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    let now = LockOptions { blocking: false, ..LockOptions::default() };
+    let held = pd.lock("m", &now).unwrap().unwrap();
+    let mut waiting = 0;
+    let mut queued = |role: &str, agent: &str, variables: &[(&str, &str)]| {
+        let child = store.child_with(ME, role, agent, variables);
+        waiting += 1;
+        let deadline = Instant::now() + LONG;
+        while pd.lock_info("m").unwrap().unwrap().waiters.len() < waiting {
+            assert!(Instant::now() < deadline, "nobody waits");
+        }
+        child
+    };
+    // Its first commit takes a place in the queue, its second hands the lock on.
+    let mut passes = queued("pass", "passes", &[("PORT_DADDY_FAULT", "committed=kill@2")]);
+    let mut leases = queued("lease", "leases", &[]);
+    let mut last = queued("hold", "last", &[]);
+    // By then it watches who holds the lock now, and nothing of what comes.
+    std::thread::sleep(Duration::from_millis(100));
+    held.release().unwrap();
+    for child in [&mut passes, &mut leases, &mut last] {
+        assert_eq!(child.said(), "granted");
+    }
+}
+
 #[test]
 fn killed_right_after_it_was_granted_a_lock_the_next_one_gets_it() {
     let store = TempStore::running();

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use portdaddy_core::{Cancel, Coordinator, ErrorKind, Face, LockFilter, LockOptions, ScopeChoice, Tie, Unlock, Wait};
+use portdaddy_core::{
+    Cancel, Coordinator, ErrorKind, Face, Lock, LockFilter, LockOptions, ScopeChoice, Tie, Unlock, Wait,
+};
 use portdaddy_testutil::{Process, Role, TempStore};
 
 /// Long enough never to pass for an answer.
@@ -430,6 +432,59 @@ fn who_is_next_by_two_deaths_learns_of_both() {
             dying.into_iter().for_each(Process::kill);
             token(&mut third);
         }
+    }
+}
+
+/// Without a tick, whoever knows no lease's end sleeps beyond it.
+#[test]
+fn the_last_in_line_sees_the_ends_of_leases_that_those_before_it_were_given() {
+    const ME: &str = "locks::the_last_in_line_sees_the_ends_of_leases_that_those_before_it_were_given";
+    if let Some(role) = Role::of_this_process() {
+        let ttl_ms = (role.name == "lease").then_some(200);
+        let pd = role.open();
+        let lock = pd.lock("m", &LockOptions { ttl_ms, ..at_most(LONG) }).unwrap().unwrap();
+        role.say(&lock.token().to_string());
+        role.barrier();
+        return lock.leave();
+    }
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    let held = pd.lock("m", &now_or_never()).unwrap().unwrap();
+    let first = store.child(ME, "lease", "first");
+    until_waiting(&pd, "m", 1);
+    let second = store.child(ME, "lease", "second");
+    until_waiting(&pd, "m", 2);
+    let mut third = store.child(ME, "hold", "third");
+    until_waiting(&pd, "m", 3);
+    first.stop();
+    second.stop();
+    held.release().unwrap();
+    token(&mut third);
+}
+
+#[test]
+fn no_lock_is_left_behind_by_a_call_that_meets_the_end_of_its_handle() {
+    let store = TempStore::running();
+    let see = store.open("see");
+    for round in 0..200 {
+        let pd = store.open("closing");
+        std::thread::scope(|scope| {
+            let calls = pd.clone();
+            let calling = scope.spawn(move || {
+                (0..).map(|n| calls.lock(&format!("m{n}"), &now_or_never())).find_map(|locked| match locked {
+                    Ok(lock) => {
+                        lock.into_iter().for_each(Lock::leave);
+                        None
+                    }
+                    Err(e) => Some(e.kind()),
+                })
+            });
+            std::thread::sleep(Duration::from_micros(500 + round * 37 % 1500));
+            pd.close();
+            assert_eq!(calling.join().unwrap(), Some(ErrorKind::Closed));
+        });
+        let left = see.locks(&LockFilter { all: true }).unwrap().locks;
+        assert!(left.is_empty(), "round {round}: {left:?}");
     }
 }
 

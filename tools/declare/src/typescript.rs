@@ -248,6 +248,7 @@ export type T = 'still_on' | 'done';
         let text = print(&model);
         let names = serialized(&core);
         assert!(names.len() > 50 && names.contains("NewNote") && names.contains("LineRange"), "{names:?}");
+        assert!(parse::ONLY_RUST.iter().all(|name| names.contains(*name)), "a name there is of nothing");
         for name in names.iter().filter(|name| !parse::ONLY_RUST.contains(&name.as_str())) {
             let found = [format!("\nexport interface {name} {{\n"), format!("\nexport type {name} =")];
             assert!(found.iter().any(|head| text.contains(head)), "{name} is missing");
