@@ -453,8 +453,8 @@ impl Inner {
         let boot = match self.boot.get() {
             Some(boot) => *boot,
             None => match self.db.read(db::known_boot)? {
-                Some(boot) => *self.boot.get_or_init(|| boot),
-                None => 0,
+                Some(boot) if crate::sys::knows_boot() => *self.boot.get_or_init(|| boot),
+                guess => guess.unwrap_or(0),
             },
         };
         Ok(Now { wall_ms: clock.wall_ms(), awake_ms: clock.awake_ms(), boot })

@@ -653,7 +653,7 @@ impl Writer {
     /// token of it, or a power cut would let the next boot give the same ones again. The level of durability can't
     /// change inside a transaction, so the boot is recorded in one of its own.
     fn record_boot(&mut self, inputs: &Inputs, until: Option<Instant>, waited: &mut Waited) -> Result<bool> {
-        if self.boot.is_some() {
+        if self.boot.is_some() && sys::knows_boot() {
             return Ok(true);
         }
         self.boot = known_boot(&self.conn)?;
@@ -789,7 +789,7 @@ pub(crate) fn known_boot(conn: &Connection) -> Result<Option<i64>> {
     let id = sys::boot_id();
     if id.is_empty() {
         // Who can't tell doesn't guess: another boot would end every lease.
-        return Ok(conn.prepare_cached("SELECT max(boot) FROM boots")?.query_row([], |r| r.get(0))?);
+        return Ok(conn.prepare_cached("SELECT nullif(boot, 0) FROM counters")?.query_row([], |r| r.get(0))?);
     }
     Ok(conn.prepare_cached("SELECT boot FROM boots WHERE boot_id = ?1")?.query_row([id], |r| r.get(0)).optional()?)
 }

@@ -51,11 +51,6 @@ impl Queue<'_> {
                 Ok((holder, queued))
             })?;
             if let Some(granted) = holder.as_ref().filter(|holder| is_mine(holder)) {
-                // Who granted it may have died before it could tell the others until when this one has it.
-                if options.ttl_ms.is_some() {
-                    let others = waiting.read(|conn| waiters::for_lock(conn, self.scope, self.name))?;
-                    others.into_iter().for_each(|ticket| inner.db.wakes().wake(Topic::ticket(ticket)));
-                }
                 break granted.token;
             }
             if !queued {
@@ -109,6 +104,12 @@ impl Queue<'_> {
                 }
             }
         };
+        // Who granted it may have died before it could tell the others until when this one has it.
+        if options.ttl_ms.is_some()
+            && let Ok(others) = waiting.read(|conn| waiters::for_lock(conn, self.scope, self.name))
+        {
+            others.into_iter().for_each(|ticket| inner.db.wakes().wake(Topic::ticket(ticket)));
+        }
         if to_agent {
             // The agent's call goes on: if it was thought gone while it waited (it left, in another shell), then it is back.
             self.coordinator.act(Durability::Process, |tx, _| {

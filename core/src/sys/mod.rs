@@ -45,6 +45,11 @@ pub(crate) fn boot_id() -> String {
     BOOT.get().cloned().unwrap_or_default()
 }
 
+/// Whether it can be told which boot this is. Who can't tell asks the file anew each time.
+pub(crate) fn knows_boot() -> bool {
+    BOOT.get().is_some_and(|id| !id.is_empty())
+}
+
 /// Finds out which boot this is, once for all: later on the process may have no descriptor left to do so.
 ///
 /// # Errors

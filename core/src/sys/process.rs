@@ -102,7 +102,7 @@ mod platform {
     use rustix::process::{Pid, test_kill_process};
 
     use super::{Alive, ProcessId, ProcessInfo};
-    use crate::sys::{current_pid, pid_namespace};
+    use crate::sys::{current_pid, lacks_descriptors, pid_namespace};
 
     /// The fields of `/proc/PID/stat` that are used here.
     struct Stat {
@@ -208,8 +208,10 @@ mod platform {
             Ok(stat) if stat.start == id.start && !stat.gone() => Alive::Yes,
             Ok(_) => Alive::No,
             // ESRCH: it ended between open and read. Nothing there may also mean that it is hidden from us.
-            Err(_) => match i32::try_from(id.pid).ok().and_then(Pid::from_raw).map(test_kill_process) {
+            Err(e) => match i32::try_from(id.pid).ok().and_then(Pid::from_raw).map(test_kill_process) {
                 Some(Err(Errno::SRCH)) => Alive::No,
+                // Nobody dies of our want of a descriptor.
+                _ if lacks_descriptors(&e) => Alive::Yes,
                 _ => Alive::Unknown,
             },
         }

@@ -128,6 +128,25 @@ fn a_direct_message_whose_sender_dies_is_there_whole_or_not_at_all() {
     });
 }
 
+#[test]
+fn who_cannot_tell_which_boot_it_is_ends_no_lease() {
+    const ME: &str = "faults::who_cannot_tell_which_boot_it_is_ends_no_lease";
+    let lease = LockOptions { blocking: false, ttl_ms: Some(3_600_000), ..LockOptions::default() };
+    if let Some(role) = Role::of_this_process() {
+        let pd = role.open();
+        let locks = ["m", "own"].map(|name| pd.lock(name, &lease).unwrap());
+        role.say(&json!(locks.each_ref().map(Option::is_some)).to_string());
+        role.barrier();
+        return;
+    }
+    let store = TempStore::running();
+    let pd = store.open("parent");
+    let _held = pd.lock("m", &lease).unwrap().unwrap();
+    let mut child = store.child_with(ME, "lock", "child", &[("PORT_DADDY_BOOT", "")]);
+    assert_eq!(child.said(), "[false,true]");
+    assert!(pd.lock("own", &lease).unwrap().is_none(), "nor are its own ended by others");
+}
+
 /// Without a tick, whoever knows no lease's end sleeps beyond it.
 #[test]
 fn of_a_lease_that_is_handed_on_by_one_who_dies_before_the_wake_all_learn() {
