@@ -2,7 +2,7 @@
 // child processes that are talked to through pipes.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -170,8 +170,12 @@ export class Child {
     this.process.stdin.write(`${word}\n`);
   }
 
+  /** Returns once all its threads stand still: one takes the signal, and the others run on until it has. */
   stop() {
     this.process.kill('SIGSTOP');
+    const tasks = `/proc/${this.process.pid}/task`;
+    const stands = (id) => /\) [TtZX] /.test(readFileSync(`${tasks}/${id}/stat`, 'utf8'));
+    while (!readdirSync(tasks).every(stands));
   }
 
   resume() {

@@ -101,7 +101,9 @@ class Child:
         self.process.stdin.flush()
 
     def stop(self) -> None:
+        """Returns once all its threads stand still: one takes the signal, and the others run on until it has."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)

@@ -205,8 +205,7 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
-        assert!(status.success());
+        signal(self.pid(), name);
     }
 
     /// Its exit code, though others may hold its streams open.
@@ -244,3 +243,16 @@ macro_rules! assert_run {
     };
 }
 pub(crate) use assert_run;
+
+/// Sends a signal to a child. With `STOP` it comes back once all threads stand still: one takes the signal, and the others run
+/// on until it has.
+pub(crate) fn signal(pid: u32, name: &str) {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+    if name == "STOP" {
+        let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)).unwrap();
+    }
+}

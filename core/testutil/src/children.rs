@@ -94,10 +94,15 @@ impl Process {
         self.stdin.as_mut().expect("it is open").write_all(b"go\n").expect("the child listens");
     }
 
-    /// Stops it as SIGSTOP does.
+    /// Stops it as SIGSTOP does. One of its threads takes the signal, and the others run on until it has: comes back once
+    /// all stand still.
     #[cfg(unix)]
     pub fn stop(&self) {
-        self.signal(rustix::process::Signal::STOP);
+        use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+        self.signal(Signal::STOP);
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let stopped = || waitid(WaitId::Pid(Pid::from_child(&self.child)), options);
+        rustix::io::retry_on_intr(stopped).expect("the child is there");
     }
 
     /// Lets it go on after [`stop`](Self::stop).
