@@ -109,7 +109,7 @@ pub(super) fn grant_to(tx: &Tx<'_>, waiter: &Waiter, from: Option<&str>) -> Resu
 }
 
 /// Wakes the first in the queue, to look whom it waits for now: it watches for that one's death.
-pub(super) fn wake_first(tx: &Tx<'_>, scope: i64, name: &str) -> Result<()> {
+fn wake_first(tx: &Tx<'_>, scope: i64, name: &str) -> Result<()> {
     if let Some(first) = waiters::first_for_lock(tx, scope, name)? {
         tx.wake(Topic::ticket(first.ticket));
     }

@@ -87,8 +87,8 @@ impl Queue<'_> {
                 }
                 watched = self.watch(&holder, before.as_ref(), &died)?.map(|watch| (both, watch));
                 // An agent whose proof was lost since it was looked at has nothing left to watch.
-                let agents = holder.live.is_none() && !void;
-                if agents && waiting.read(|conn| holder.is_void(conn, inner.now()?, liveness))? {
+                let of_agent = holder.live.is_none() && !void;
+                if of_agent && waiting.read(|conn| holder.is_void(conn, inner.now()?, liveness))? {
                     continue;
                 }
             }

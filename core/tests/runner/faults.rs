@@ -181,8 +181,8 @@ fn of_a_lease_that_is_handed_on_by_one_who_dies_before_the_wake_all_learn() {
     let mut passes = queued("pass", "passes", &[("PORT_DADDY_FAULT", "committed=kill@2")]);
     let mut leases = queued("lease", "leases", &[]);
     let mut last = queued("hold", "last", &[]);
-    // By then it watches who holds the lock now, and nothing of what comes.
-    std::thread::sleep(Duration::from_millis(100));
+    // Who holds the lock now, and nothing of what comes.
+    last.until_watching();
     held.release().unwrap();
     for child in [&mut passes, &mut leases, &mut last] {
         assert_eq!(child.said(), "granted");

@@ -383,6 +383,7 @@ fn a_waiter_killed_in_the_queue_is_passed_over() {
 }
 
 /// Without a tick, whoever isn't told waits for ever.
+#[cfg(target_os = "linux")]
 #[test]
 fn who_is_next_by_two_deaths_learns_of_both() {
     const ME: &str = "locks::who_is_next_by_two_deaths_learns_of_both";
@@ -409,8 +410,7 @@ fn who_is_next_by_two_deaths_learns_of_both() {
                 });
                 let third = store.child(ME, "hold", "third");
                 until_waiting(&pd, "m", if leaver.is_some() { 4 } else { 3 });
-                // By then it watches who comes before it.
-                std::thread::sleep(Duration::from_millis(100));
+                third.until_watching();
                 match leaves {
                     "by a cancel" => cancel.cancel(),
                     "with its handle" => other.close(),
@@ -436,6 +436,7 @@ fn who_is_next_by_two_deaths_learns_of_both() {
 }
 
 /// Without a tick, whoever knows no lease's end sleeps beyond it.
+#[cfg(target_os = "linux")]
 #[test]
 fn the_last_in_line_sees_the_ends_of_leases_that_those_before_it_were_given() {
     const ME: &str = "locks::the_last_in_line_sees_the_ends_of_leases_that_those_before_it_were_given";
@@ -456,6 +457,7 @@ fn the_last_in_line_sees_the_ends_of_leases_that_those_before_it_were_given() {
     until_waiting(&pd, "m", 2);
     let mut third = store.child(ME, "hold", "third");
     until_waiting(&pd, "m", 3);
+    third.until_watching();
     first.stop();
     second.stop();
     held.release().unwrap();

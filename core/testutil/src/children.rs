@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use portdaddy_core::{Coordinator, Options};
 
@@ -103,6 +104,23 @@ impl Process {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let stopped = || waitid(WaitId::Pid(Pid::from_child(&self.child)), options);
         rustix::io::retry_on_intr(stopped).expect("the child is there");
+    }
+
+    /// Comes back once it watches for somebody's end, as whoever waits for a lock does.
+    ///
+    /// # Panics
+    /// If it never does.
+    #[cfg(target_os = "linux")]
+    pub fn until_watching(&self) {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let watches = |task: std::io::Result<std::fs::DirEntry>| {
+            task.and_then(|task| std::fs::read_to_string(task.path().join("comm")))
+                .is_ok_and(|name| name == "pd-watch\n")
+        };
+        while !std::fs::read_dir(&tasks).expect("the child is there").any(watches) {
+            assert!(Instant::now() < deadline, "it watches for nobody");
+        }
     }
 
     /// Lets it go on after [`stop`](Self::stop).
